@@ -1,0 +1,28 @@
+"""Drivers of the OS, one facility a module; the first available that fills a port wins."""
+
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
+
+from reconciler.errors import Unsupported
+from reconciler.resource import Driver, Resource
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
+
+
+def fill(resource: type[Resource[Any, Any, Any]]) -> Any:
+    """The driver that a kind needs, or all of them for a kind that takes several.
+
+    Drivers are tried in order of module name. Raises Unsupported when none fits.
+    """
+    fitting = [driver for driver in resource.port.__subclasses__() if driver.available()]
+    if not fitting:
+        raise Unsupported(f"cannot do {resource.kind}: {_why_not(resource.port)}")
+    return tuple(driver() for driver in fitting) if resource.several else fitting[0]()
+
+
+def _why_not(port: type[Driver]) -> str:
+    """What each driver lacks, in the words of its `needs` where it has them."""
+    needs = [getattr(driver, "needs", driver.__module__) for driver in port.__subclasses__()]
+    return "this guest has no " + " and no ".join(needs) if needs else "there is no driver"

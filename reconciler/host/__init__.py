@@ -1,0 +1,1 @@
+"""The host side: client, command line."""
