@@ -1,0 +1,172 @@
+"""Wake-ups from inotify(7): which names in which folders have changed.
+
+A folder need not exist yet. Until it does, its nearest existing ancestor is
+watched for the name that is missing, and so on down; a folder that is removed
+or renamed away is waited for in the same way. A full queue reads as a change.
+A rename further up the path than that goes unnoticed.
+"""
+
+import errno
+import os
+import struct
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+
+from reconciler.errors import DriverError, Unsupported
+
+# linux/inotify.h
+CLOSE_WRITE = 0x0008
+MOVED_FROM = 0x0040
+MOVED_TO = 0x0080
+CREATE = 0x0100
+DELETE = 0x0200
+_DELETE_SELF = 0x0400
+_MOVE_SELF = 0x0800
+_OVERFLOW = 0x4000
+_IGNORED = 0x8000
+_ONLY_DIRECTORY = 0x0100_0000
+
+# A file is worth a look when it is whole: closed after writing, or renamed into place.
+SETTLED = CLOSE_WRITE | MOVED_FROM | MOVED_TO | DELETE
+_APPEARED = CREATE | MOVED_TO
+_GONE = _DELETE_SELF | _MOVE_SELF
+
+_HEADER = struct.Struct("iIII")  # wd, mask, cookie, length of the name with its padding
+_READ_BYTES = 16 * 1024  # some 60 events of the longest name; the rest is read in the next round
+_ROUNDS_MAX = 16  # a folder that changes faster than we read must not hold the loop
+
+
+@dataclass(frozen=True)
+class Event:
+    """One `struct inotify_event`."""
+
+    watch: int
+    mask: int
+    name: str = ""  # within the folder; empty when the folder itself is meant
+
+
+def parse(data: bytes) -> Iterator[Event]:
+    """The events in what one read(2) of an inotify descriptor returned."""
+    offset = 0
+    while offset + _HEADER.size <= len(data):
+        watch, mask, _, length = _HEADER.unpack_from(data, offset)
+        offset += _HEADER.size
+        name = data[offset : offset + length].split(b"\0", 1)[0]
+        yield Event(watch, mask, os.fsdecode(name))
+        offset += length
+
+
+class Folders:
+    """A `Watch` on folders: all names in them, or only those in `names`.
+
+    `mask` says what counts as a change of an entry, in the constants above. Raises
+    Unsupported where the kernel has no inotify, DriverError when its limits are
+    spent or a folder may not be read.
+    """
+
+    def __init__(
+        self,
+        *folders: str,
+        names: Collection[str] = (),
+        mask: int = SETTLED,
+        items: tuple[str, ...] = (),
+    ) -> None:
+        self.items = items
+        self._folders = tuple(os.path.abspath(folder) for folder in folders)
+        self._names = frozenset(names)
+        self._mask = mask
+        self._reached: set[int] = set()  # watches on the folders themselves
+        self._awaited: dict[int, set[str]] = {}  # names that are missing on the way to one
+        self._kernel = _Kernel()
+        try:
+            self._arm()
+        except BaseException:
+            self.close()
+            raise
+
+    def fileno(self) -> int:
+        return self._kernel.fd
+
+    def drain(self) -> bool:
+        """Take in what has come, without blocking; whether anything watched has changed."""
+        changed = False
+        for _ in range(_ROUNDS_MAX):
+            try:
+                data = os.read(self._kernel.fd, _READ_BYTES)
+            except BlockingIOError:
+                break
+            for event in parse(data):
+                changed = self._take(event) or changed
+        return changed
+
+    def close(self) -> None:
+        self._kernel.close()
+
+    def _take(self, event: Event) -> bool:
+        ours = event.watch in self._reached or event.watch in self._awaited
+        lost = ours and event.mask & (_IGNORED | _GONE)
+        found = event.mask & _APPEARED and event.name in self._awaited.get(event.watch, ())
+        if lost or found or event.mask & _OVERFLOW:
+            self._arm()
+            return True
+        wanted = not self._names or event.name in self._names
+        return wanted and event.watch in self._reached and bool(event.mask & self._mask)
+
+    def _arm(self) -> None:
+        """Watch every folder, or what exists of the way to it, from nothing."""
+        for watch in {*self._reached, *self._awaited}:
+            self._kernel.remove(watch)
+        self._reached.clear()
+        self._awaited.clear()
+        for folder in self._folders:
+            while not self._reach(folder):
+                pass  # a part of the way appeared between our look and our watch
+
+    def _reach(self, folder: str) -> bool:
+        here, missing = folder, ""
+        while (watch := self._kernel.add(here, self._mask | _APPEARED | _GONE)) is None:
+            here, missing = os.path.split(here)
+        if not missing:
+            self._reached.add(watch)
+            return True
+        self._awaited.setdefault(watch, set()).add(missing)
+        return not os.path.isdir(os.path.join(here, missing))
+
+
+class _Kernel:
+    """The three calls of inotify(7), through libc: the standard library has none."""
+
+    def __init__(self) -> None:
+        # Late: ctypes takes 0.4 MiB, and a guest may watch nothing.
+        import ctypes
+
+        libc = ctypes.CDLL(None, use_errno=True)
+        self._errno = ctypes.get_errno
+        try:
+            create: Callable[[int], int] = libc.inotify_init1
+            self._add: Callable[[int, bytes, int], int] = libc.inotify_add_watch
+            self._remove: Callable[[int, int], int] = libc.inotify_rm_watch
+        except AttributeError:
+            raise Unsupported("cannot watch folders: this system has no inotify") from None
+        self.fd = create(os.O_NONBLOCK | os.O_CLOEXEC)
+        if self.fd < 0:
+            raise DriverError(f"cannot watch folders: {os.strerror(self._errno())}")
+
+    def add(self, folder: str, mask: int) -> int | None:
+        """The number of the watch; None when there is no such folder."""
+        # One inode has one watch, and a second call replaces its mask: callers always give the same.
+        watch = self._add(self.fd, os.fsencode(folder), mask | _ONLY_DIRECTORY)
+        if watch >= 0:
+            return watch
+        error = self._errno()
+        if error in (errno.ENOENT, errno.ENOTDIR) and folder != "/":
+            return None
+        raise DriverError(f"cannot watch {folder}: {os.strerror(error)}")
+
+    def remove(self, watch: int) -> None:
+        self._remove(self.fd, watch)  # fails when its folder is gone, and the watch with it
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
