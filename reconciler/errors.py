@@ -38,6 +38,14 @@ class Forbidden(ReconcilerError):
     """The guest's own policy says no; its administrator must change it."""
 
 
+class Busy(ReconcilerError):
+    """Too much is asked at once; the same asked again later may do."""
+
+
+class NotHeld(ReconcilerError):
+    """What was to be renewed is gone, as a lease that has ended; ask for it anew."""
+
+
 class Unsupported(ReconcilerError):
     """This guest cannot do it: no such facility, or not for this target."""
 
