@@ -59,9 +59,9 @@ def parse(data: bytes) -> Iterator[Event]:
 class Folders:
     """A `Watch` on folders: all names in them, or only those in `names`.
 
-    `mask` says what counts as a change of an entry, in the constants above. Raises
-    Unsupported where the kernel has no inotify, DriverError when its limits are
-    spent or a folder may not be read.
+    `mask` says what counts as a change of an entry, in the constants above; `items` is
+    what `noticed` answers after one. Raises Unsupported where the kernel has no inotify,
+    DriverError when its limits are spent or a folder may not be read.
     """
 
     def __init__(
@@ -77,6 +77,7 @@ class Folders:
         self._mask = mask
         self._reached: set[int] = set()  # watches on the folders themselves
         self._awaited: dict[int, set[str]] = {}  # names that are missing on the way to one
+        self._changed = False
         self._kernel = _Kernel()
         try:
             self._arm()
@@ -97,7 +98,16 @@ class Folders:
                 break
             for event in parse(data):
                 changed = self._take(event) or changed
+        self._changed = self._changed or changed
         return changed
+
+    def noticed(self) -> tuple[str, ...]:
+        """`items` if there was a change since this was last asked; from any thread."""
+        if not self._changed:
+            return ()
+        # Forgotten before the caller looks: a change in between is one look too many, none too few.
+        self._changed = False
+        return self.items
 
     def close(self) -> None:
         self._kernel.close()
