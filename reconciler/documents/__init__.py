@@ -9,15 +9,23 @@
 """
 
 from reconciler.documents.document import API_VERSION, KIND, Document, normalise, read, read_mapping
+from reconciler.documents.explain import FieldDoc, describe_field
+from reconciler.documents.json_schema import json_schema, json_schema_text
+from reconciler.documents.policy_text import read_policy
 from reconciler.documents.scalars import duration_s, duration_text
 
 __all__ = [
     "API_VERSION",
     "KIND",
     "Document",
+    "FieldDoc",
+    "describe_field",
     "duration_s",
     "duration_text",
+    "json_schema",
+    "json_schema_text",
     "normalise",
     "read",
     "read_mapping",
+    "read_policy",
 ]

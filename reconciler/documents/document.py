@@ -19,8 +19,18 @@ KIND = "GuestState"
 
 _LABEL = r"(?:[A-Za-z0-9.-]{1,253}/)?[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
 ENVELOPE: Rules = {
-    "apiVersion": {"type": "string", "allowed": [API_VERSION], "required": True},
-    "kind": {"type": "string", "allowed": [KIND], "required": True},
+    "apiVersion": {
+        "type": "string",
+        "allowed": [API_VERSION],
+        "required": True,
+        "meta": {"description": "The version of the contract that the document is written for."},
+    },
+    "kind": {
+        "type": "string",
+        "allowed": [KIND],
+        "required": True,
+        "meta": {"description": "What the document describes: a guest."},
+    },
     "metadata": {
         "type": "dict",
         "required": True,
@@ -183,22 +193,24 @@ def read_mapping(text: str | bytes, rules: Rules, *, source: str = "-") -> dict[
     Raises InvalidSpec with all faults.
     """
     trees, syntax_fault = read_trees(text)
-    faults: list[Fault] = []
+    faults = [tree.fault(Finding((), "one mapping is enough; this is another"), source) for tree in trees[1:]]
     normal: dict[str, Json] = {}
-    for tree in trees[: -1 if syntax_fault else None]:
-        value = {} if tree.value is None else tree.value
-        found = [Finding((), wording.got("must be a mapping", value))]
-        if isinstance(value, dict):
-            found = check(rules, value)
-        if not found:
-            normal, found = normal_form({"type": "dict", "schema": rules}, value)
-        faults += [tree.fault(finding, source) for finding in once(tree.findings, found)]
-    for tree in trees[1:]:
-        faults.append(tree.fault(Finding((), "one mapping is enough: this file is not a stream"), source))
     if syntax_fault:
         faults.append(Fault(syntax_fault.line, syntax_fault.column, "", syntax_fault.message, source))
+    if trees and (len(trees) > 1 or not syntax_fault):
+        normal, found = _normal_mapping(trees[0].value, rules)
+        faults += [trees[0].fault(finding, source) for finding in once(trees[0].findings, found)]
     refuse(faults)
     return normal
+
+
+def _normal_mapping(value: Json, rules: Rules) -> tuple[dict[str, Json], list[Finding]]:
+    if value is None:
+        return {}, []
+    if not isinstance(value, dict):
+        return {}, [Finding((), wording.got("must be a mapping", value))]
+    found = check(rules, value)
+    return ({}, found) if found else normal_form({"type": "dict", "schema": rules}, value)
 
 
 def once(of_text: list[Finding], of_rules: list[Finding]) -> list[Finding]:

@@ -168,6 +168,6 @@ SCALARS: Mapping[str, ScalarType] = {
         _PATH_WORDS,
         (str,),
         path,
-        {"type": "string", "pattern": r"^/(?!(?:.*/)?\.\.(?:/|$))", "maxLength": PATH_BYTES_MAX},
+        {"type": "string", "pattern": r"^/(?!(?:[\s\S]*/)?\.\.(?:/|$))", "maxLength": PATH_BYTES_MAX},
     ),
 }

@@ -63,7 +63,7 @@ def _finding(rule: Rules, error: Any, path: Path, inner: Path) -> Finding:
         return Finding(path[:-1], words) if is_secret(rule, inner[:-1]) else Finding(path, words, on_key=True)
     rules = at(rule, inner)
     if error.code == errors.REQUIRED_FIELD.code:
-        return Finding(path, f"is missing; must be {_any_expected(rules)}")
+        return Finding(path, f"is missing; must be {expected_of(rules)}")
     if error.code in _BESIDE:
         return Finding(path, _BESIDE[error.code](error))
     if error.code in _LENGTHS:
@@ -79,7 +79,7 @@ def _words(error: Any, rules: Sequence[Rules]) -> str:
     if error.code in _WORDS:
         return _WORDS[error.code](error)
     assert error.code in (errors.BAD_TYPE.code, errors.NOT_NULLABLE.code), f"no words for {error!r}"
-    return f"must be {_any_expected(rules)}"
+    return f"must be {expected_of(rules)}"
 
 
 def _alternatives(rule: Rules, error: Any, base: Path) -> Iterator[Finding]:
@@ -184,14 +184,33 @@ def expected(rule: Rules) -> str:
         return str(words)
     if "anyof" in rule or "oneof" in rule:
         return _or([expected(branch) for branch in branches(rule)])
-    if types_of(rule) == ("list",) and (
-        words := rule.get("allowed") or rule.get("schema", {}).get("allowed")
-    ):
-        return f"a list of {_listed(words)}"
-    return _or([SCALARS[name].expected if name in SCALARS else _TYPES[name] for name in types_of(rule)])
+    types = types_of(rule)
+    if types == ("list",) and "schema" in rule:
+        inner = expected(rule["schema"])
+        return f"a list of {inner[7:]}" if inner.startswith("one of ") else f"a list, each entry {inner}"
+    words = _or([SCALARS[name].expected if name in SCALARS else _TYPES[name] for name in types])
+    return words + _range(rule)
 
 
-def _any_expected(rules: Iterable[Rules]) -> str:
+def _range(rule: Rules) -> str:
+    limits = {key: _limit(rule, rule[key]) for key in ("min", "max") if key in rule}
+    match limits:
+        case {"min": low, "max": high}:
+            return f", from {low} to {high}"
+        case {"min": low}:
+            return f", at least {low}"
+        case {"max": high}:
+            return f", at most {high}"
+    return ""
+
+
+def _limit(rule: Rules, limit: Json) -> str:
+    types = types_of(rule)
+    return SCALARS[types[0]].show(limit) if types[0] in SCALARS else str(limit)
+
+
+def expected_of(rules: Iterable[Rules]) -> str:
+    """What any of the rules lets pass."""
     return _or([expected(rule) for rule in rules])
 
 
