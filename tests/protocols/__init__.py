@@ -1,0 +1,1 @@
+"""Wire formats: vectors, and bytes spoilt at every place."""
