@@ -57,7 +57,7 @@ def parse(data: bytes) -> Iterator[Event]:
 
 
 class Folders:
-    """A `Watch` on folders: all names in them, or only those in `names`.
+    """A `Watch` on folders: all names in them, or only those in `names` or with a `suffix`.
 
     `mask` says what counts as a change of an entry, in the constants above; `items` is
     what `noticed` answers after one. Raises Unsupported where the kernel has no inotify,
@@ -68,12 +68,14 @@ class Folders:
         self,
         *folders: str,
         names: Collection[str] = (),
+        suffix: str = "",
         mask: int = SETTLED,
         items: tuple[str, ...] = (),
     ) -> None:
         self.items = items
         self._folders = tuple(os.path.abspath(folder) for folder in folders)
         self._names = frozenset(names)
+        self._suffix = suffix
         self._mask = mask
         self._reached: set[int] = set()  # watches on the folders themselves
         self._awaited: dict[int, set[str]] = {}  # names that are missing on the way to one
@@ -119,7 +121,7 @@ class Folders:
         if lost or found or event.mask & _OVERFLOW:
             self._arm()
             return True
-        wanted = not self._names or event.name in self._names
+        wanted = (not self._names or event.name in self._names) and event.name.endswith(self._suffix)
         return wanted and event.watch in self._reached and bool(event.mask & self._mask)
 
     def _arm(self) -> None:

@@ -75,6 +75,14 @@ def test_without_names_every_entry_counts(folder: Path) -> None:
         assert watch.drain()
 
 
+def test_a_suffix_says_which_entries_count(folder: Path) -> None:
+    with closing(Folders(str(folder), suffix=".prom")) as watch:
+        (folder / "a.prom.new").touch()
+        assert not watch.drain()
+        (folder / "a.prom.new").rename(folder / "a.prom")
+        assert watch.drain()
+
+
 def test_the_mask_says_what_counts(folder: Path) -> None:
     with closing(Folders(str(folder), mask=inotify.DELETE)) as watch:
         (folder / "file").touch()
