@@ -7,7 +7,7 @@ from itertools import islice
 from reconciler.documents import wording
 from reconciler.documents.json_object import object_tree
 from reconciler.documents.kinds import FINDINGS_MAX, Kinds, every_kind, normal_of
-from reconciler.documents.rules import RulesValidator, compiled_fields, normal_form
+from reconciler.documents.rules import normal_form, validator_of
 from reconciler.documents.text import read_trees
 from reconciler.documents.tree import Finding, Path, Tree, dotted
 from reconciler.errors import Fault, InvalidSpec
@@ -180,11 +180,11 @@ class _Reading:
 
 def check(rules: Rules, value: Json) -> list[Finding]:
     """What is wrong with a mapping by the rules of its fields."""
-    validator = RulesValidator(compiled_fields(rules))
+    validator = validator_of(rules)
     if validator.validate(value, normalize=False):
         return []
     found = wording.findings({"type": "dict", "schema": rules}, validator._errors)
-    return list(islice(found, FINDINGS_MAX))
+    return list(islice(found, FINDINGS_MAX + 1))
 
 
 def read_mapping(text: str | bytes, rules: Rules, *, source: str = "-") -> dict[str, Json]:
@@ -224,6 +224,5 @@ def refuse(faults: list[Fault]) -> None:
     if not faults:
         return
     faults = sorted(set(faults))
-    more = len(faults) - FINDINGS_MAX
-    last = [f"{more} more faults"] if more > 0 else []
+    last = ["more faults are not listed"] if len(faults) > FINDINGS_MAX else []
     raise InvalidSpec(*faults[:FINDINGS_MAX], *last)

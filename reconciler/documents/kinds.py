@@ -110,7 +110,7 @@ def _fits_type(rule: Rules, value: Json) -> bool:
 def _checked(kind: Kind, form: Form, value: Json) -> tuple[Any, list[Finding]]:
     if not form.check.validate({kind.kind: value}, normalize=False):
         found = wording.findings(form.rule, form.check._errors, (kind.kind,))
-        return {}, list(islice(found, FINDINGS_MAX))
+        return {}, list(islice(found, FINDINGS_MAX + 1))
     return normal_form(form.rule, value, (kind.kind,))
 
 

@@ -34,8 +34,9 @@ _TYPES = frozenset({"string", "integer", "number", "float", "boolean", "dict", "
 
 
 class RulesValidator(Validator):  # type: ignore[misc]
-    """Cerberus with the types of `scalars`, and with booleans that are not numbers."""
+    """Cerberus with the types of `scalars`, with booleans that are not numbers, in linear time."""
 
+    document: Any
     types_mapping: ClassVar[dict[str, TypeDefinition]] = {
         **Validator.types_mapping,
         "integer": TypeDefinition("integer", (int,), (bool,)),
@@ -43,6 +44,28 @@ class RulesValidator(Validator):  # type: ignore[misc]
         "number": TypeDefinition("number", (int, float), (bool,)),
         **{name: TypeDefinition(name, known.python, (bool,)) for name, known in SCALARS.items()},
     }
+
+    def _error(self, *args: Any) -> None:
+        # Cerberus sorts all errors again for each new one, for trees that nobody here looks at.
+        if len(args) == 1:
+            self._errors.extend(args[0])
+        else:
+            super()._error(*args)
+
+    def _validate_anyof(self, definitions: Any, field: Any, value: Any) -> None:
+        """{'type': 'list', 'logical': 'anyof'}"""
+        self._alone(super()._validate_anyof, definitions, field, value)
+
+    def _validate_oneof(self, definitions: Any, field: Any, value: Any) -> None:
+        """{'type': 'list', 'logical': 'oneof'}"""
+        self._alone(super()._validate_oneof, definitions, field, value)
+
+    def _alone(self, validate: Callable[..., None], definitions: Any, field: Any, value: Any) -> None:
+        # Cerberus looks at all siblings again for each alternative of each field.
+        document: Any = self.document
+        self.document = {field: value}
+        validate(definitions, field, value)
+        self.document = document
 
 
 def compiled(rule: Rules) -> dict[str, Any]:
@@ -194,13 +217,24 @@ def _fitting(rule: Rules, value: Json) -> Rules:
     """The alternative of a rule by which a value passes."""
     if not ("anyof" in rule or "oneof" in rule):
         return rule
-    # Kept by identity, as rules are made once: to make a validator takes longer than to use it.
-    if id(rule) not in _alternatives:
-        checks = [(branch, RulesValidator({"value": compiled(branch)})) for branch in branches(rule)]
-        _alternatives[id(rule)] = (rule, checks)
-    checks = _alternatives[id(rule)][1]
-    fitting = (branch for branch, check in checks if check.validate({"value": value}, normalize=False))
-    return next(fitting, checks[-1][0])
+    alternatives = _kept(
+        rule, lambda: [(branch, validator_of({"value": branch})) for branch in branches(rule)]
+    )
+    fitting = (branch for branch, each in alternatives if each.validate({"value": value}, normalize=False))
+    return next(fitting, alternatives[-1][0])
 
 
-_alternatives: dict[int, tuple[Rules, list[tuple[Rules, RulesValidator]]]] = {}
+def validator_of(fields: Rules) -> RulesValidator:
+    """Cerberus, ready to check a mapping by the rules of its fields."""
+    validator: RulesValidator = _kept(fields, lambda: RulesValidator(compiled_fields(fields)))
+    return validator
+
+
+_made: dict[int, tuple[Rules, Any]] = {}
+
+
+def _kept(rule: Rules, make: Callable[[], Any]) -> Any:
+    # By identity, as rules are written once; and to make a validator takes longer than to use it.
+    if id(rule) not in _made:
+        _made[id(rule)] = (rule, make())
+    return _made[id(rule)][1]

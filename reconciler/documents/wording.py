@@ -35,6 +35,8 @@ def findings(rule: Rules, found: Iterable[Any], base: Path = ()) -> Iterator[Fin
     """
     for error in found:
         path = tuple(error.document_path)
+        if error.is_logic_error and error.value is None:
+            continue  # Cerberus 1.3.4 says this beside the plainer "null value not allowed"
         if error.is_logic_error:
             yield from _alternatives(rule, error, base)
         elif error.is_group_error:
