@@ -133,10 +133,10 @@ def _sample(line: str) -> tuple[str, Value]:
     if opened.startswith("{"):
         end = _take_labels(labels, line, line.index("{", end) + 1)
     words = line[end:].split()
+    if not 1 <= len(words) <= 2 or not all(_NUMBER.fullmatch(word) for word in words):
+        raise RemoteProtocolError("not one number after the name")
     if len(words) == 2:
         raise RemoteProtocolError("a timestamp, which is refused")
-    if len(words) != 1 or not _NUMBER.fullmatch(words[0]):
-        raise RemoteProtocolError("not one number after the name")
     series = name[0] + canonical(labels)
     _check_length(series)
     return series, json_number(float(words[0]))
