@@ -1,0 +1,1 @@
+"""Descriptors, devices and listening sockets."""

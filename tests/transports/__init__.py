@@ -1,0 +1,1 @@
+"""Transports, against real sockets and ptys, and a model of a virtio port."""
