@@ -1,0 +1,94 @@
+# Each target prepares all that it needs, on a fresh machine too, and does so once.
+
+PYTHON  ?= python3
+PREFIX  ?= /usr
+# Where Debian's own python3 looks, whatever its minor version.
+LIBRARY ?= $(PREFIX)/lib/python3/dist-packages
+# Unit files and udev's rules are not looked for in /usr/local/lib by every release.
+SYSTEM  ?= /usr/lib
+
+BIN   := .venv/bin
+STAMP := build/stamps
+# All that boots a guest, freezes a loop mount or talks to the real thing in a test.
+PACKAGES := qemu-system-x86 qemu-utils mmdebstrap e2fsprogs xfsprogs dosfstools fdisk \
+    util-linux iproute2 kmod lvm2 mdadm cryptsetup-bin collectd-core dbus rpm
+
+.PHONY: run vm test test-fast bench venv install uninstall clean
+
+## A guest in rehearsal on this machine, and a document that it converges to. No root needed.
+run: venv
+	$(BIN)/python examples/demo.py
+
+## The same on a real Debian guest in QEMU.
+vm: venv $(STAMP)/packages
+	$(BIN)/python -m tests.vm.demo
+
+## Everything, the tests on real guests included. PYTEST takes more options.
+test: venv $(STAMP)/packages
+	$(BIN)/python -m pytest $(PYTEST)
+
+test-fast: venv
+	$(BIN)/python -m pytest -m 'not vm and not root' $(PYTEST)
+
+bench: venv
+	$(BIN)/python -m bench
+
+venv: $(STAMP)/venv
+
+$(STAMP)/venv: pyproject.toml
+	@mkdir -p $(@D)
+	# Debian keeps ensurepip in a package of its own.
+	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(MAKE) --no-print-directory apt WANTED=python3-venv
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,host]'
+	@touch $@
+
+$(STAMP)/packages: Makefile
+	@mkdir -p $(@D)
+	@$(MAKE) --no-print-directory apt WANTED='$(PACKAGES)'
+	@touch $@
+
+# Asks apt for what is missing only, and for its lists only where there are none.
+.PHONY: apt
+apt:
+	@missing=$$(for package in $(WANTED); do \
+	    dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q ' installed$$' || echo $$package; \
+	done); \
+	[ -z "$$missing" ] && exit 0; \
+	[ "$$(id -u)" = 0 ] && sudo= || sudo='sudo -n'; \
+	apt-cache show $$missing >/dev/null 2>&1 || $$sudo apt-get -qq update || exit 1; \
+	install() { $$sudo env DEBIAN_FRONTEND=noninteractive \
+	    apt-get -qq -y --no-install-recommends install $$missing >/dev/null; }; \
+	install || { $$sudo apt-get -qq update && install; }
+
+## Into a Debian root that has python3-{jeepney,yaml,cerberus,psutil,serial}: make install DESTDIR=/mnt
+install:
+	@mkdir -p build
+	rm -rf $(DESTDIR)$(LIBRARY)/reconciler $(DESTDIR)$(LIBRARY)/guest_runtime
+	set -e; find reconciler guest_runtime -name '*.py' -o -name '*.json' | while read -r file; do \
+	    install -D -m 644 "$$file" "$(DESTDIR)$(LIBRARY)/$$file"; \
+	done
+	# Checked never: nobody edits the installed code, and a start saves a look at each source.
+	/usr/bin/python3 -m compileall -q --invalidation-mode unchecked-hash -s '$(DESTDIR)' -p / \
+	    $(DESTDIR)$(LIBRARY)/reconciler $(DESTDIR)$(LIBRARY)/guest_runtime
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/guest-reconciler/freeze.d
+	set -e; for script in guest-reconciler reconciler; do \
+	    sed 's|@LIBRARY@|$(LIBRARY)|' guest_runtime/units/$$script.in >build/$$script.$$$$; \
+	    install -m 755 build/$$script.$$$$ $(DESTDIR)$(PREFIX)/bin/$$script; rm build/$$script.$$$$; \
+	done
+	sed 's|@PREFIX@|$(PREFIX)|' guest_runtime/units/guest-reconciler.service.in >build/unit.$$$$ && \
+	    install -D -m 644 build/unit.$$$$ $(DESTDIR)$(SYSTEM)/systemd/system/guest-reconciler.service && rm build/unit.$$$$
+	install -D -m 644 guest_runtime/units/60-guest-reconciler.rules $(DESTDIR)$(SYSTEM)/udev/rules.d/60-guest-reconciler.rules
+	# An administrator's policy is never overwritten.
+	test -e $(DESTDIR)/etc/guest-reconciler/policy.yaml || \
+	    install -D -m 644 guest_runtime/units/policy.yaml $(DESTDIR)/etc/guest-reconciler/policy.yaml
+
+uninstall:
+	@mkdir -p build
+	rm -rf $(DESTDIR)$(LIBRARY)/reconciler $(DESTDIR)$(LIBRARY)/guest_runtime
+	rm -f $(DESTDIR)$(PREFIX)/bin/guest-reconciler $(DESTDIR)$(PREFIX)/bin/reconciler
+	rm -f $(DESTDIR)$(SYSTEM)/systemd/system/guest-reconciler.service
+	rm -f $(DESTDIR)$(SYSTEM)/udev/rules.d/60-guest-reconciler.rules
+
+clean:
+	rm -rf build .venv

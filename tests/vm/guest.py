@@ -1,0 +1,302 @@
+"""A real guest: QEMU around an image, a shell inside it, its channel and its power.
+
+A guest boots once; its whole state (memory, devices, disks) is kept beside the image and
+each test goes on from there, with overlays of its own, in about a second. The restored
+guest's clocks go on where they stood: the boot clock has no gap, so nothing inside
+times out, and the wall clock is set again.
+"""
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+from tests.vm.image import Image, locked
+
+MEMORY_MIB = 1024
+BOOT_S = 240.0  # 20 s on a quiet machine; an emulator on a busy one has been seen at 60
+PORT = "org.guest_reconciler.0"
+MAC = "52:54:00:12:34:56"
+KERNEL_LINE = (
+    "root=/dev/vda rw console=tty0 console=ttyS0 quiet net.ifnames=0 "
+    "systemd.show_status=no systemd.journald.forward_to_console=no panic=-1"
+)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What came of a command in the guest: its exit code, and both its streams."""
+
+    rc: int
+    out: str
+
+
+@dataclass
+class Guest:
+    """One virtual machine. `with Guest(image) as guest:` boots it and kills it at the end."""
+
+    image: Image
+    state: Path | None = None  # a folder made by `boot_once`
+    folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="guest-")))
+
+    def __post_init__(self) -> None:
+        self.channel = self.folder / "channel"  # the host's end of the product's virtio port
+        self.serial = self.folder / "serial"  # the host's end of the guest's /dev/ttyS1
+        self.console = self.folder / "console.log"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.disks: list[Path] = []
+        self.asked = 0
+        self.replies: dict[int, dict[str, Any]] = {}
+        self.control: Lines | None = None
+        self.monitor: Lines | None = None
+
+    def __enter__(self) -> "Guest":
+        try:
+            self.make_disks()
+            self.start(self.state)
+            self.wait_up()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def make_disks(self) -> None:
+        for below in self.image.disks:
+            source = (self.state / f"{below.stem}.qcow2") if self.state else below
+            overlay = self.folder / f"{below.stem}.qcow2"
+            form = "qcow2" if self.state else "raw"
+            argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", form, "-b", str(source), str(overlay)]
+            subprocess.run(argv, check=True)
+            self.disks.append(overlay)
+
+    def start(self, state: Path | None = None) -> None:
+        """Power on; from `state` when given, else through the kernel."""
+        incoming = ["-incoming", f"exec:cat {state / 'memory'}"] if state else []
+        self.process = subprocess.Popen([*self.command_line(), *incoming], stdin=subprocess.DEVNULL)
+        self.monitor = Lines(connect(self.folder / "qmp", self.process))
+        self.monitor.read(10)  # the greeting
+        self.qmp("qmp_capabilities")
+        if state:
+            self.resume()
+        self.control = Lines(connect(self.folder / "control", self.process))
+
+    def resume(self) -> None:
+        """Go on from a state that is being read: it was saved from a guest that stood still."""
+        deadline = time.monotonic() + 60
+        while self.qmp("query-status")["status"] == "inmigrate":
+            if time.monotonic() > deadline:
+                raise TimeoutError("cannot restore the guest: its state is not read in 60 s")
+            time.sleep(0.02)
+        self.qmp("cont")
+
+    def command_line(self) -> list[str]:
+        line = f"qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp 2 -m {MEMORY_MIB}".split()
+        line += ["-nodefaults", "-no-user-config", "-display", "none", "-device", "VGA"]
+        line += ["-device", "virtio-rng-pci"]
+        line += f"-netdev user,id=net,restrict=on -device virtio-net-pci,netdev=net,mac={MAC}".split()
+        line += ["-kernel", str(self.image.kernel), "-initrd", str(self.image.initrd), "-append", KERNEL_LINE]
+        for disk in self.disks:
+            line += ["-drive", f"file={disk},if=virtio,format=qcow2"]
+        line += ["-device", "virtio-serial-pci"]
+        for name, port in {"channel": PORT, "control": "test.control.0"}.items():
+            line += ["-chardev", f"socket,id={name},path={self.folder / name},server=on,wait=off"]
+            line += ["-device", f"virtserialport,chardev={name},name={port}"]
+        line += ["-chardev", f"file,id=console,path={self.console},append=on", "-serial", "chardev:console"]
+        line += ["-chardev", f"socket,id=serial,path={self.serial},server=on,wait=off"]
+        line += ["-device", "pci-serial,chardev=serial"]
+        return [*line, "-qmp", f"unix:{self.folder / 'qmp'},server=on,wait=off"]
+
+    # Inside
+
+    def run(self, command: str, timeout: float = 60, *, check: bool = True) -> Ran:
+        """Run a shell command as root in the guest. Error: RuntimeError when it fails and `check`."""
+        ran = self.finish(self.begin(command, timeout), timeout + 30)
+        if check and ran.rc:
+            raise RuntimeError(f"cannot run {command!r} in the guest: {ran.rc}: {ran.out}")
+        return ran
+
+    def begin(self, command: str, timeout: float = 60) -> int:
+        """Start a command and go on; `finish` of the number returned waits for it."""
+        assert self.control
+        self.asked += 1
+        self.control.write({"id": self.asked, "command": command, "timeout": timeout})
+        return self.asked
+
+    def finish(self, number: int, timeout: float = 90) -> Ran:
+        assert self.control
+        deadline = time.monotonic() + timeout
+        while number not in self.replies:
+            reply = self.control.read(deadline - time.monotonic())
+            self.replies[reply["id"]] = reply
+        reply = self.replies.pop(number)
+        return Ran(reply["rc"], reply["out"].strip())
+
+    def text(self, command: str, timeout: float = 60) -> str:
+        return self.run(command, timeout).out
+
+    def wait_up(self, timeout: float = BOOT_S) -> None:
+        """Until commands run in the guest and its clock is right."""
+        deadline = time.monotonic() + timeout
+        while True:
+            assert self.process
+            if self.process.poll() is not None:
+                raise RuntimeError("cannot boot the guest: QEMU is gone")
+            try:
+                # Asked anew, as what is written before the guest listens may be lost.
+                self.finish(self.begin(f"date -s @{time.time():.2f}", 10), 2)
+                return
+            except TimeoutError:
+                if time.monotonic() > deadline:
+                    raise
+
+    def wait_until(self, command: str, timeout: float = 30) -> str:
+        """Run a command in the guest again and again until it succeeds; what it printed."""
+        loop = f'until out=$({command}); do sleep 0.05; done; echo "$out"'
+        ran = self.run(f"timeout {timeout} bash -c {quote(loop)}", timeout + 10, check=False)
+        if ran.rc:
+            raise TimeoutError(f"not within {timeout:.0f} s in the guest: {command}")
+        return ran.out
+
+    def boots(self) -> list[str]:
+        """The boot ids that there were, oldest first."""
+        return self.text("cat /var/lib/boots").split()
+
+    # Around it
+
+    def qmp(self, command: str, **arguments: Any) -> Any:
+        assert self.monitor
+        self.monitor.write({"execute": command, "arguments": arguments})
+        reply = self.monitor.until(lambda line: "return" in line or "error" in line, 60)
+        if "error" in reply:
+            raise RuntimeError(f"cannot {command}: {reply['error']['desc']}")
+        return reply["return"]
+
+    def kill(self) -> None:
+        """Power cut: SIGKILL of QEMU. What the guest had not flushed is lost."""
+        assert self.process
+        self.process.kill()
+        self.process.wait()
+        self.disconnect()
+
+    def wait_off(self, timeout: float = 60) -> None:
+        """Until the guest has powered itself off. Error: subprocess.TimeoutExpired."""
+        assert self.process
+        if self.process.wait(timeout) != 0:
+            raise RuntimeError("the guest did not power off: QEMU died")
+        self.disconnect()
+
+    def is_off(self) -> bool:
+        return self.process is None or self.process.poll() is not None
+
+    def save(self, state: Path) -> None:
+        """Keep memory, devices and disks in a folder, and end this guest."""
+        assert self.process
+        self.qmp("stop")
+        self.qmp("migrate", uri=f"exec:cat >{state / 'memory'}")
+        deadline = time.monotonic() + 120
+        while (now := self.qmp("query-migrate"))["status"] != "completed":
+            if now["status"] == "failed" or time.monotonic() > deadline:
+                raise RuntimeError(f"cannot save the guest: {now}")
+            time.sleep(0.05)
+        self.qmp("quit")
+        self.process.wait(30)
+        self.disconnect()
+        for disk in self.disks:
+            shutil.move(disk, state / disk.name)
+
+    def disconnect(self) -> None:
+        for lines in (self.control, self.monitor):
+            if lines:
+                lines.socket.close()
+        self.control = self.monitor = None
+
+    def close(self) -> None:
+        if not self.is_off():
+            self.kill()
+        self.disconnect()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Lines:
+    """JSON objects, one a line, over a unix socket."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        self.socket = connected
+        self.pending = b""
+
+    def write(self, message: dict[str, Any]) -> None:
+        self.socket.sendall(json.dumps(message).encode() + b"\n")
+
+    def read(self, timeout: float) -> dict[str, Any]:
+        """The next object. Errors: TimeoutError; ConnectionError when the other end is gone."""
+        deadline = time.monotonic() + timeout
+        while True:
+            line, newline, rest = self.pending.partition(b"\n")
+            if newline:
+                self.pending = rest
+                try:
+                    return dict(json.loads(line))
+                except ValueError:
+                    continue  # the rest of a line that the guest began before a power cut
+            self.socket.settimeout(max(0.01, deadline - time.monotonic()))
+            data = self.socket.recv(1 << 16)
+            if not data:
+                raise ConnectionError("the guest is gone")
+            self.pending += data
+
+    def until(self, wanted: Any, timeout: float) -> dict[str, Any]:
+        deadline = time.monotonic() + timeout
+        while True:
+            message = self.read(deadline - time.monotonic())
+            if wanted(message):
+                return message
+
+
+def connect(path: Path, process: subprocess.Popen[bytes]) -> socket.socket:
+    """A connection to a socket that QEMU is about to make."""
+    deadline = time.monotonic() + 30
+    while True:
+        connected = socket.socket(socket.AF_UNIX)
+        try:
+            connected.connect(str(path))
+            return connected
+        except OSError:
+            connected.close()
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+
+
+def boot_once(image: Image) -> Path:
+    """The state of a guest that has come up with nobody connected; kept beside the image."""
+    state = image.folder / "booted"
+    with locked():
+        if not state.exists():
+            print(f"booting {image.folder.name}", file=sys.stderr, flush=True)
+            part = state.with_suffix(".part")
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir()
+            with Guest(image) as guest:
+                guest.run("systemctl is-system-running --wait", BOOT_S, check=False)
+                guest.wait_until("test -e /run/user/1000/locker")
+                guest.run("sync")
+                guest.save(part)
+            part.rename(state)
+            rebase(state, image)
+    return state
+
+
+def rebase(state: Path, image: Image) -> None:
+    for below in image.disks:
+        disk = state / f"{below.stem}.qcow2"
+        subprocess.run(["qemu-img", "rebase", "-u", "-F", "raw", "-b", below, disk], check=True)
