@@ -40,7 +40,7 @@ class SerialLine(Device):
         self._serial: Serial | None = None
 
     def open(self) -> int:
-        # Late: pyserial takes 0.9 MiB, and most guests have no use for it.
+        # Late: most guests have no serial line, and the agent is to stay small.
         import termios
 
         from serial import Serial, SerialException

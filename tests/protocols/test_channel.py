@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import tracemalloc
 from collections.abc import Iterable
 from itertools import pairwise
@@ -12,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler import errors
+from reconciler import errors, stream
 from reconciler.errors import Fault, InvalidSpec, ReconcilerError
-from reconciler.protocols import channel
+from reconciler.protocols import calls, channel, transfer
 from reconciler.protocols.channel import (
     BROKEN_MAX,
     PARSE_ERROR,
@@ -107,6 +108,22 @@ def test_a_message_that_lost_its_tail_costs_only_itself(lost: int) -> None:
         assert rest == [SECOND]
     else:  # only the start byte is left, and a start alone is nothing
         assert broken == SECOND
+
+
+@pytest.mark.parametrize(
+    "vector", [row for row in VECTORS if "conversation" in row["name"]], ids=lambda row: row["to"]
+)
+def test_a_conversation_cut_at_any_byte_begins_anew(vector: dict[str, Any]) -> None:
+    """On a line without connections: the receiver cannot know that the sender has begun again."""
+    data = vector["wire"].encode()
+    new = {"guest": Channel.of_guest, "host": Channel.of_host}[vector["to"]]
+    whole = new().receive_data(data)
+    for cut in range(len(data)):
+        end = new()
+        before, after = end.receive_data(data[:cut]), end.receive_data(data)
+        assert before == whole[: len(before)]
+        assert after[-len(whole) :] == whole
+        assert [type(event) for event in after[: -len(whole)]] in ([], [Broken])
 
 
 @pytest.mark.parametrize("place", range(len(wire(FIRST))))
@@ -310,3 +327,45 @@ def test_every_answer_is_some_error(answer: ErrorResponse, kind: type[Reconciler
     error = as_error(answer)
     assert type(error) is kind
     assert str(error) == "x"
+
+
+SPEC = (Path(__file__).parents[2] / "specs/channel.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("row", "value"),
+    [
+        ("message to the guest", channel.TO_GUEST_BYTES_MAX),
+        ("message to the host", channel.TO_HOST_BYTES_MAX),
+        ("depth", channel.DEPTH_MAX),
+        ("requests without an answer", calls.OUTSTANDING_MAX),
+        ("method, id", channel.METHOD_LENGTH_MAX),
+        ("method, id", channel.ID_LENGTH_MAX),
+        ("broken messages told", channel.BROKEN_MAX),
+        ("chunk", transfer.CHUNK_BYTES_MAX),
+        ("transfer", transfer.TRANSFER_BYTES_MAX),
+        ("kept unsent by the guest", stream.SEND_BYTES_MAX),
+    ],
+)
+def test_the_limits_are_those_of_the_contract(row: str, value: int) -> None:
+    assert re.search(rf"^\| {row} \| {value}\b", SPEC, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        (channel.PARSE_ERROR, "parse error"),
+        (channel.INVALID_REQUEST, "invalid request"),
+        (channel.NO_METHOD, "no method"),
+        (channel.INVALID_PARAMS, "invalid params"),
+        (channel.INTERNAL, "internal"),
+        (channel.CONFLICT, "Conflict"),
+        (channel.FORBIDDEN, "Forbidden"),
+        (channel.BUSY, "Busy"),
+        (channel.UNSUPPORTED, "Unsupported"),
+        (channel.FAILED, "Failed"),
+        (channel.NOT_HELD, "NotHeld"),
+    ],
+)
+def test_the_codes_are_those_of_the_contract(code: int, name: str) -> None:
+    assert f"\n| {code} | {name} |" in SPEC
