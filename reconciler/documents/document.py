@@ -197,8 +197,9 @@ def read_mapping(text: str | bytes, rules: Rules, *, source: str = "-") -> dict[
     normal: dict[str, Json] = {}
     if syntax_fault:
         faults.append(Fault(syntax_fault.line, syntax_fault.column, "", syntax_fault.message, source))
-    if trees and (len(trees) > 1 or not syntax_fault):
-        normal, found = _normal_mapping(trees[0].value, rules)
+    if trees:
+        torn = syntax_fault is not None and len(trees) == 1
+        normal, found = ({}, []) if torn else _normal_mapping(trees[0].value, rules)
         faults += [trees[0].fault(finding, source) for finding in once(trees[0].findings, found)]
     refuse(faults)
     return normal

@@ -47,9 +47,17 @@ class Lines:
     """Offsets in a text as line and column, both from 1."""
 
     def __init__(self, text: str) -> None:
+        self._end = len(text.rstrip(" \t\r\n"))
         self._starts = [0, *(match.end() for match in _BREAK.finditer(text))]
 
+    @property
+    def end(self) -> tuple[int, int]:
+        """Behind the last character that is not blank."""
+        return self.place(self._end)
+
     def place(self, offset: int) -> tuple[int, int]:
+        """Of an offset; of the end of what is written for one behind all that."""
+        offset = min(offset, self._end)
         line = bisect_right(self._starts, offset)
         return line, offset - self._starts[line - 1] + 1
 

@@ -89,7 +89,7 @@ def compiled(rule: Rules) -> dict[str, Any]:
         # A word like "30s" does not compare with a limit in seconds; the check below does.
         out = {key: value for key, value in out.items() if key not in ("min", "max")}
         out["check_with"] = _scalar_check(scalar, rule)
-    elif "string" in types:
+    elif "string" in types and "allowed" not in rule:
         out["check_with"] = _text_check(rule)
     return out
 

@@ -62,4 +62,4 @@ def _utf8(text: bytes) -> str:
         return text.decode()
     except UnicodeDecodeError as error:
         before = text[: error.start].decode()
-        raise SyntaxFault(*Lines(before).place(len(before)), "not UTF-8") from None
+        raise SyntaxFault(*Lines(before + "?").place(len(before)), "not UTF-8") from None

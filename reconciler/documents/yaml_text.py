@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from reconciler.documents.json_text import Lines
 from reconciler.documents.tree import Event, SyntaxFault, plain, quoted, text_fault
 
 # What PyYAML's two parsers say, by a part that both share, in words for who writes the document.
@@ -18,7 +19,7 @@ _PLAIN_WORDS = (
     ("did not find expected ',' or ']'", 'expected "," or "]"'),
     ("expected ',' or ']'", 'expected "," or "]"'),
     ("unexpected end of stream", "a quote is opened and never closed"),
-    ("unexpected document separator", "a quote is opened and not closed before the document ends"),
+    ("found unexpected document", "a quote is opened and not closed before the document ends"),
     ("unknown escape character", "unknown escape in double quotes; single quotes take a backslash as it is"),
     ("did not find expected hexdecimal number", "an escape in double quotes lacks its hexadecimal digits"),
     ("expected escape sequence of", "an escape in double quotes lacks its hexadecimal digits"),
@@ -101,7 +102,9 @@ def _syntax_fault(error: Any, text: str) -> SyntaxFault:
         words = _bad_start(text[mark.index : mark.index + 1])
     if "quote is opened" in words:
         mark = error.context_mark or mark
-    return SyntaxFault(mark.line + 1, mark.column + 1, f"not YAML: {words}")
+    place = (mark.line + 1, mark.column + 1)
+    # Where something is missing at the end, that is behind the last word, not on a line that is none.
+    return SyntaxFault(*min(place, Lines(text).end), f"not YAML: {words}")
 
 
 def _bad_start(character: str) -> str:
