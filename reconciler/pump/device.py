@@ -4,6 +4,7 @@ import errno
 import os
 import select
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar
 
 from reconciler.errors import ReconcilerError
@@ -42,8 +43,7 @@ class Device(ABC):
     def poll(self, now_s: float) -> list[Event]:
         masks = dict(self.epoll.poll(0))
         if self.line is None:
-            appeared = self._folder is not None and self._folder.fileno() in masks and self._folder.drain()
-            if not appeared and now_s < self._retry_s:
+            if not self._appeared(masks) and now_s < self._retry_s:
                 return []
             events = self._open(now_s)
         else:
@@ -124,6 +124,15 @@ class Device(ABC):
         except ReconcilerError:
             return  # the timer looks again, only later
         self.epoll.register(self._folder.fileno(), select.EPOLLIN)
+
+    def _appeared(self, masks: Mapping[int, int]) -> bool:
+        if self._folder is None or self._folder.fileno() not in masks:
+            return False
+        try:
+            return self._folder.drain()
+        except ReconcilerError:
+            self._unwatch()  # the next attempt watches anew, or leaves it to the timer
+            return True
 
     def _unwatch(self) -> None:
         if self._folder is not None:

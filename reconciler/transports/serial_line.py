@@ -7,6 +7,7 @@ anybody listens, and one host that follows another shows by its hello alone.
 import errno
 import os
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from reconciler.errors import InvalidSpec, Unsupported
@@ -67,6 +68,11 @@ class SerialLine(Device):
         return line.turn() if mask or line.over else []
 
     def give_back(self, fd: int) -> None:
+        import termios
+
         assert self._serial is not None
+        # Output that nobody takes would hold close(2) for up to 30 s: closing_wait in setserial(8).
+        with suppress(termios.error):
+            self._serial.reset_output_buffer()
         self._serial.close()
         self._serial = None
