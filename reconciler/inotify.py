@@ -60,8 +60,8 @@ class Folders:
     """A `Watch` on folders: all names in them, or only those in `names` or with a `suffix`.
 
     `mask` says what counts as a change of an entry, in the constants above; `items` is
-    what `noticed` answers after one. Raises Unsupported where the kernel has no inotify,
-    DriverError when its limits are spent or a folder may not be read.
+    for whoever asks what the watch is about. Raises Unsupported where the kernel has no
+    inotify, DriverError when its limits are spent or a folder may not be read.
     """
 
     def __init__(
@@ -79,7 +79,6 @@ class Folders:
         self._mask = mask
         self._reached: set[int] = set()  # watches on the folders themselves
         self._awaited: dict[int, set[str]] = {}  # names that are missing on the way to one
-        self._changed = False
         self._kernel = _Kernel()
         try:
             self._arm()
@@ -100,16 +99,7 @@ class Folders:
                 break
             for event in parse(data):
                 changed = self._take(event) or changed
-        self._changed = self._changed or changed
         return changed
-
-    def noticed(self) -> tuple[str, ...]:
-        """`items` if there was a change since this was last asked; from any thread."""
-        if not self._changed:
-            return ()
-        # Forgotten before the caller looks: a change in between is one look too many, none too few.
-        self._changed = False
-        return self.items
 
     def close(self) -> None:
         self._kernel.close()

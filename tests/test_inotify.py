@@ -157,16 +157,6 @@ def test_a_file_in_the_way_is_no_folder(tmp_path: Path) -> None:
         assert watch.drain()
 
 
-def test_what_was_noticed_is_told_once(folder: Path) -> None:
-    with closing(Folders(str(folder), items=("apps",))) as watch:
-        assert watch.noticed() == ()
-        (folder / "file").touch()
-        watch.drain()
-        watch.drain()
-        assert watch.noticed() == ("apps",)
-        assert watch.noticed() == ()
-
-
 def test_an_overflow_reads_as_a_change(watch: Folders, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     overflow = struct.pack("iIII", -1, 0x4000, 0, 0)
     chunks = iter([overflow])

@@ -48,7 +48,6 @@ class Dpkg(Source):
 
     def __init__(self, folder: str = folder) -> None:
         self._folder = folder
-        self._watch: Folders | None = None
 
     @classmethod
     def available(cls) -> bool:
@@ -71,11 +70,7 @@ class Dpkg(Source):
 
     def watches(self) -> Sequence[Watch]:
         """dpkg renames a new status into place after each step, and apt makes many steps."""
-        self._watch = Folders(self._folder, names=["status"], items=self.items)
-        return (self._watch,)
-
-    def noticed(self) -> tuple[str, ...]:
-        return self._watch.noticed() if self._watch else ()
+        return (Folders(self._folder, names=["status"], items=self.items),)
 
     def _app(self, stanza: dict[bytes, bytes]) -> tuple[str, Json]:
         name, arch = _text(stanza[b"Package"]), _text(stanza.get(b"Architecture", b""))

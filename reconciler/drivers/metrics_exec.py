@@ -11,7 +11,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import ClassVar
 
@@ -84,9 +84,6 @@ class MetricsExec(Source):
         self._watch = _Wake()
         return (self._watch,)
 
-    def noticed(self) -> Collection[str]:
-        return self.items if self._watch and self._watch.noticed() else ()
-
     def _names(self) -> list[str] | None:
         """What may be a program; None while there is no folder. Raises DriverError for an unsafe one."""
         try:
@@ -150,9 +147,10 @@ class MetricsExec(Source):
 class _Wake:
     """A `Watch` that another thread of this process sets off."""
 
+    items = ("metrics",)
+
     def __init__(self) -> None:
         self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._noticed = False
 
     def fileno(self) -> int:
         return self._fd
@@ -165,12 +163,7 @@ class _Wake:
             os.eventfd_read(self._fd)
         except BlockingIOError:
             return False
-        self._noticed = True
         return True
-
-    def noticed(self) -> bool:
-        noticed, self._noticed = self._noticed, False
-        return noticed
 
     def close(self) -> None:
         os.close(self._fd)

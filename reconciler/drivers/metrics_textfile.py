@@ -42,7 +42,6 @@ class MetricsTextfile(Source):
 
     def __init__(self, folder: str = FOLDER) -> None:
         self._folder = folder
-        self._watch: Folders | None = None
 
     @classmethod
     def available(cls) -> bool:
@@ -70,11 +69,7 @@ class MetricsTextfile(Source):
         return {"textfile": {"series": gathered.series, "families": gathered.families, "files": files}}
 
     def watches(self) -> Sequence[Watch]:
-        self._watch = Folders(self._folder, suffix=_SUFFIX, items=self.items)
-        return (self._watch,)
-
-    def noticed(self) -> tuple[str, ...]:
-        return self._watch.noticed() if self._watch else ()
+        return (Folders(self._folder, suffix=_SUFFIX, items=self.items),)
 
     def _texts(self, names: Sequence[str], files: dict[str, dict[str, Json]]) -> Iterator[tuple[str, bytes]]:
         """The files that may be read; what is known of each goes into `files`."""

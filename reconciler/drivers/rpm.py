@@ -92,7 +92,6 @@ class Rpm(Source):
     def __init__(self, folders: Sequence[str] = folders, command: str = _COMMAND) -> None:
         self._folders = tuple(folders)
         self._command = command
-        self._watch: Folders | None = None
 
     @classmethod
     def available(cls) -> bool:
@@ -116,11 +115,7 @@ class Rpm(Source):
     def watches(self) -> Sequence[Watch]:
         """The log in which SQLite writes ahead is closed at the end of a transaction of rpm's."""
         names = [_SQLITE, f"{_SQLITE}-wal", *_OTHERS]
-        self._watch = Folders(*self._folders, names=names, items=self.items)
-        return (self._watch,)
-
-    def noticed(self) -> tuple[str, ...]:
-        return self._watch.noticed() if self._watch else ()
+        return (Folders(*self._folders, names=names, items=self.items),)
 
     def _from_command(self, folder: str) -> tuple[Package, ...]:
         query = ["--dbpath", folder, "-qa", "--qf", _QUERY + "\n"]

@@ -12,10 +12,9 @@ from reconciler.drivers.metrics_textfile import MetricsTextfile
 from reconciler.errors import DriverError
 from reconciler.inotify import Folders
 from reconciler.resource import Json
-from reconciler.resources.report import Noticing, Source
+from reconciler.resources.report import Source
 
 SOURCE: Source = MetricsTextfile()  # holds the driver to its port, for the type checker
-NOTICING: Noticing = MetricsTextfile()
 
 
 @pytest.fixture
@@ -145,9 +144,8 @@ def test_a_new_file_is_noticed_even_in_a_new_folder(tmp_path: Path) -> None:
     with closing(watch):
         (tmp_path / "metrics").mkdir()
         watch.drain()
-        driver.noticed()
         written = write(tmp_path / "metrics", "a.prom.new", "a 1")
         assert not watch.drain()
         written.rename(tmp_path / "metrics" / "a.prom")
         assert watch.drain()
-        assert driver.noticed() == ("metrics",)
+        assert watch.items == ("metrics",)

@@ -17,10 +17,9 @@ from reconciler.drivers import rpm
 from reconciler.drivers.rpm import Package, Rpm, named, parse_header, parse_query
 from reconciler.errors import DriverError
 from reconciler.inotify import Folders
-from reconciler.resources.report import Noticing, Source
+from reconciler.resources.report import Source
 
 SOURCE: Source = Rpm()  # holds the driver to its port, for the type checker
-NOTICING: Noticing = Rpm()
 
 SPEC = """
 Name: {name}
@@ -106,10 +105,9 @@ def test_an_installation_is_noticed(folder: Path, packages: Mapping[str, Path]) 
     (watch,) = driver.watches()
     assert isinstance(watch, Folders)
     with closing(watch):
-        assert driver.noticed() == ()
         _install(folder, packages["tiny-1.0"])
         assert watch.drain()
-        assert driver.noticed() == ("apps",)
+        assert watch.items == ("apps",)
         driver.read("apps")
         assert not watch.drain()
 
