@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
@@ -110,7 +111,7 @@ class Guest:
         line += ["-device", "virtio-serial-pci"]
         for name, port in {"channel": PORT, "control": "test.control.0"}.items():
             line += ["-chardev", f"socket,id={name},path={self.folder / name},server=on,wait=off"]
-            line += ["-device", f"virtserialport,chardev={name},name={port}"]
+            line += ["-device", f"virtserialport,id={name}-port,chardev={name},name={port}"]
         line += ["-chardev", f"file,id=console,path={self.console},append=on", "-serial", "chardev:console"]
         line += ["-chardev", f"socket,id=serial,path={self.serial},server=on,wait=off"]
         line += ["-device", "pci-serial,chardev=serial"]
@@ -171,6 +172,17 @@ class Guest:
         """The boot ids that there were, oldest first."""
         return self.text("cat /var/lib/boots").split()
 
+    def wait_boots(self, count: int, timeout: float = BOOT_S) -> None:
+        """Until the guest is up for the `count`th time."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            with suppress(TimeoutError):
+                self.wait_up(5)
+                if len(self.boots()) >= count:
+                    return
+            time.sleep(0.2)
+        raise TimeoutError(f"not up for the {count}th time within {timeout:.0f} s")
+
     # Around it
 
     def qmp(self, command: str, **arguments: Any) -> Any:
@@ -194,6 +206,14 @@ class Guest:
         if self.process.wait(timeout) != 0:
             raise RuntimeError("the guest did not power off: QEMU died")
         self.disconnect()
+
+    def wait_status(self, status: str, timeout: float = 60) -> None:
+        """Until QEMU says so: running, suspended, ..."""
+        deadline = time.monotonic() + timeout
+        while (now := self.qmp("query-status")["status"]) != status:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not {status} within {timeout:.0f} s: {now}")
+            time.sleep(0.1)
 
     def is_off(self) -> bool:
         return self.process is None or self.process.poll() is not None

@@ -1,0 +1,105 @@
+"""Hosts that behave badly on a real virtio port, and a real serial line."""
+
+import json
+
+import pytest
+
+from tests.vm.guest import PORT, Guest
+from tests.vm.product import UNIT, again, agent, configure
+from tests.vm.wire import CLIENT, LIMITS, Host
+
+pytestmark = pytest.mark.vm
+
+CHANNELS = 'Environment="GUEST_RECONCILER_CHANNELS=--channel virtio-serial:{} --channel serial:/dev/ttyS1"'
+
+
+def test_a_document_converges_over_virtio(guest: Guest, host: Host) -> None:
+    status = host.converge({"hostname": "web-01", "report": ["memory", "nics"]})
+    assert guest.text("hostnamectl --static; cat /proc/sys/kernel/hostname").split() == ["web-01"] * 2
+    assert status["inventory"]["memory"]["total"] > 900 << 20
+    host.converge({"hostname": "web-02"})
+    assert guest.text("hostname") == "web-02"
+
+
+def test_nothing_is_resent_after_a_drop(guest: Guest, host: Host) -> None:
+    host.converge({"hostname": "web-01"})
+    had = host.call("spec")
+    host.close()
+    with again(guest) as later:
+        assert later.hello["generation"] == had["generation"]
+        assert later.hello["digest"] == had["digest"]
+        kept = later.call("subscribe", have={"bootId": later.hello["bootId"], "revision": later.revision})
+        assert "status" not in kept
+
+
+def test_drift_is_repaired(guest: Guest, host: Host) -> None:
+    host.converge({"hostname": "web-01"})
+    guest.run("hostnamectl set-hostname elsewhere")
+    guest.wait_until("test $(hostname) = web-01")
+
+
+def test_a_host_that_never_reads_blocks_nothing(guest: Guest) -> None:
+    deaf = Host(guest.channel, greet=False)
+    deaf.send("hello", protocols=[1], client=CLIENT, limits=LIMITS)
+    deaf.send("subscribe")
+    number = 1
+    deaf.send("apply", generation=number, spec={"report": ["memory", "load", "services"]})
+    deaf.socket.settimeout(1)
+    ping = {"jsonrpc": "2.0", "id": 1, "method": "ping", "params": {"filler": "x" * 1000}}
+    try:
+        for _ in range(2000):
+            deaf.socket.sendall(b"\x1e" + json.dumps(ping).encode() + b"\n")
+    except TimeoutError:
+        pass  # the guest takes no more than it can answer: that is the point
+    before = agent(guest)
+    deaf.close()
+    with again(guest) as host:
+        host.converge({"hostname": "heard"})
+    assert guest.text("hostname") == "heard"
+    assert agent(guest) == before
+
+
+@pytest.mark.parametrize("cut", [1, 17, 60, 100])
+def test_a_host_that_goes_away_in_the_middle_of_a_message(guest: Guest, cut: int) -> None:
+    rude = Host(guest.channel)
+    message = {
+        "jsonrpc": "2.0",
+        "id": 5,
+        "method": "apply",
+        "params": {"generation": 1, "spec": {"hostname": "no"}},
+    }
+    rude.socket.sendall((b"\x1e" + json.dumps(message).encode() + b"\n")[:cut])
+    rude.close()
+    with again(guest) as host:
+        host.converge({"hostname": "yes"})
+        assert guest.text("hostname") == "yes"
+
+
+def test_hosts_come_and_go(guest: Guest) -> None:
+    before = agent(guest)
+    for _ in range(30):
+        Host(guest.channel, greet=False).close()
+    for number in range(10):
+        with Host(guest.channel) as host:
+            host.converge({"hostname": f"web-{number}"})
+    assert agent(guest) == before
+
+
+def test_a_serial_line_beside_the_virtio_port(guest: Guest) -> None:
+    configure(guest, CHANNELS.format(PORT))
+    with Host(guest.serial) as serial, Host(guest.channel) as virtio:
+        serial.converge({"hostname": "by-wire"})
+        virtio.until(lambda status: status["observedGeneration"] == serial.status["observedGeneration"])
+        virtio.converge({"hostname": "by-virtio"})
+    assert guest.text("hostname") == "by-virtio"
+
+
+def test_the_agent_survives_a_port_that_is_pulled(guest: Guest) -> None:
+    with Host(guest.channel) as host:
+        host.converge({"hostname": "before"})
+    guest.qmp("device_del", id="channel-port")
+    guest.wait_until(f"! test -e /dev/virtio-ports/{PORT}")
+    guest.qmp("device_add", driver="virtserialport", id="channel-port", chardev="channel", name=PORT)
+    with again(guest) as host:
+        host.converge({"hostname": "after"})
+    assert guest.text(f"systemctl is-active {UNIT}") == "active"

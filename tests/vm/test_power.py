@@ -1,0 +1,97 @@
+"""Power for real: off, restarts that happen once, and power cuts around them."""
+
+import time
+
+import pytest
+
+from tests.vm.guest import Guest
+from tests.vm.product import again, session_of
+from tests.vm.wire import Host
+
+pytestmark = pytest.mark.vm
+
+REBOOT = {"power": {"state": "running", "reboot": {"token": "kernel-1"}}}
+STILL_S = 8  # a second reboot would begin within a second of the agent's start
+
+
+def test_off_is_off_and_a_guest_started_again_stays_on(guest: Guest, host: Host) -> None:
+    host.apply({"power": "off"})
+    guest.wait_off(90)
+    guest.start()
+    guest.wait_up()
+    with again(guest) as later:
+        assert later.reason("power", "StartedAgain")["status"] == "False"
+        time.sleep(STILL_S)
+        assert not guest.is_off()
+
+
+def test_a_token_reboots_once(guest: Guest, host: Host) -> None:
+    host.apply(REBOOT)
+    guest.wait_boots(2)
+    with again(guest) as later:
+        later.reason("power", "InSync")
+        # The same token in another document is the same wish.
+        later.converge({**REBOOT, "hostname": "web-01"})
+        time.sleep(STILL_S)
+    assert len(guest.boots()) == 2
+
+
+@pytest.mark.parametrize(
+    "delay_s",
+    [
+        pytest.param(0.0, id="as the document is sent"),
+        pytest.param(0.05, id="as it is stored"),
+        pytest.param(0.3, id="as the token is recorded"),
+        pytest.param(1.0, id="as the guest begins to stop"),
+        pytest.param(3.0, id="as it stops"),
+    ],
+)
+def test_a_power_cut_around_a_reboot_does_not_repeat_it(guest: Guest, host: Host, delay_s: float) -> None:
+    number = host.call("spec")["generation"] + 1
+    host.send("apply", generation=number, spec=REBOOT)
+    time.sleep(delay_s)
+    guest.kill()
+    guest.start()
+    guest.wait_up()
+    with again(guest) as later:
+        if later.hello["generation"] < number:
+            later.apply(REBOOT, number)  # as a host would: the guest never had it
+        time.sleep(1)
+    time.sleep(1)
+    # Up again, whether or not it rebooted just now: the wish is fulfilled, and was so once.
+    with again(guest) as later:
+        later.reason("power", "InSync")
+        time.sleep(STILL_S)
+        assert later.condition("power")["reason"] == "InSync"
+    guest.wait_up()
+    first, cut = 1, 1
+    assert len(guest.boots()) in (first + cut, first + cut + 1)
+
+
+def test_a_block_inhibitor_is_respected_and_said(guest: Guest, host: Host) -> None:
+    guest.run(
+        "systemd-run --quiet --unit=holder systemd-inhibit --what=shutdown --who=backup --why=busy sleep 1000"
+    )
+    guest.wait_until("systemd-inhibit --list --no-legend | grep -q backup")
+    host.apply({"power": "off"})
+    assert "backup" in host.reason("power", "Inhibited")["message"]
+    guest.run("systemctl stop holder")
+    guest.wait_off(90)
+
+
+def test_who_is_logged_in_is_told(guest: Guest, host: Host) -> None:
+    assert session_of(guest)
+    seen = guest.begin("until grep -q 'back at noon' /dev/vcs1; do sleep 0.02; done; echo seen")
+    host.apply({"power": {"state": "halted", "message": "back at noon"}})
+    assert guest.finish(seen).out == "seen"
+
+
+def test_a_token_suspends_once(guest: Guest, host: Host) -> None:
+    host.apply({"power": {"suspend": {"token": "nap-1"}}})
+    guest.wait_status("suspended")
+    guest.qmp("system_wakeup")
+    guest.wait_status("running")
+    with again(guest) as later:
+        later.reason("power", "InSync")
+        time.sleep(STILL_S)
+    assert guest.qmp("query-status")["status"] == "running"

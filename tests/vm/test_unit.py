@@ -1,0 +1,98 @@
+"""The installed unit: how it starts, what it may do, and what brings it back."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.vm.guest import PORT, Guest
+from tests.vm.product import UNIT, again, agent, configure
+from tests.vm.wire import Host
+
+Record = Callable[[str, object], None]
+pytestmark = pytest.mark.vm
+
+EXPOSURE_MAX = 5.0  # measured 4.9; what is left is what freezing and shutting down take
+RSS_MIB_MAX = 16
+
+
+def shown(guest: Guest, name: str) -> str:
+    return guest.text(f"systemctl show -P {name} {UNIT}")
+
+
+def test_it_is_ready_when_it_says_so(guest: Guest) -> None:
+    assert shown(guest, "Type") == "notify"
+    assert shown(guest, "ActiveState") == "active"
+    assert shown(guest, "NRestarts") == "0"
+
+
+def test_the_unit_has_no_fault(guest: Guest) -> None:
+    assert guest.run(f"systemd-analyze verify {UNIT}").out == ""
+
+
+def test_the_port_starts_it(guest: Guest) -> None:
+    assert guest.run(f"systemctl is-enabled {UNIT}", check=False).out == "disabled"
+    guest.run(f"systemctl stop {UNIT}")
+    guest.qmp("device_del", id="channel-port")
+    guest.wait_until(f"! test -e /dev/virtio-ports/{PORT}")
+    assert shown(guest, "ActiveState") == "inactive"
+    guest.qmp("device_add", driver="virtserialport", id="channel-port", chardev="channel", name=PORT)
+    guest.wait_until(f"systemctl is-active -q {UNIT}")
+
+
+def test_the_watchdog_ends_a_stopped_loop(guest: Guest) -> None:
+    configure(guest, "WatchdogSec=3s")
+    before = agent(guest)
+    guest.run(f"kill -STOP {before}")
+    guest.wait_until(f"journalctl -u {UNIT} | grep -q watchdog")
+    with again(guest) as host:
+        host.converge({"hostname": "back"})
+    assert agent(guest) != before
+
+
+def test_a_living_loop_feeds_the_watchdog(guest: Guest) -> None:
+    configure(guest, "WatchdogSec=2s")
+    before = agent(guest)
+    guest.run("sleep 8")
+    assert agent(guest) == before
+
+
+def test_it_comes_back_when_it_is_killed(guest: Guest, host: Host) -> None:
+    host.converge({"hostname": "web-01"})
+    generation = host.status["observedGeneration"]
+    guest.run(f"kill -9 {agent(guest)}")
+    with again(guest) as later:
+        assert later.hello["generation"] == generation
+        later.converge({"hostname": "web-02"})
+
+
+def test_the_sandbox_is_as_tight_as_it_was(guest: Guest, record_property: Record) -> None:
+    line = guest.text(f"systemd-analyze security --no-pager {UNIT} | tail -n1")
+    exposure = float(line.rpartition(": ")[2].split()[0])
+    record_property("exposure", exposure)
+    assert exposure <= EXPOSURE_MAX
+
+
+def test_it_sees_the_mounts_of_the_guest(guest: Guest) -> None:
+    assert guest.text(f"readlink /proc/{agent(guest)}/ns/mnt") == guest.text("readlink /proc/1/ns/mnt")
+
+
+def test_it_is_small(guest: Guest, host: Host, record_property: Record) -> None:
+    host.converge({"hostname": "web-01", "report": ["memory", "nics", "apps"]})
+    rss_kib = int(guest.text(f"awk '/VmRSS/ {{print $2}}' /proc/{agent(guest)}/status"))
+    record_property("rss_kib", rss_kib)
+    assert rss_kib <= RSS_MIB_MAX << 10
+
+
+def test_check_says_what_this_guest_can_do(guest: Guest) -> None:
+    ran = guest.run("guest-reconciler check", check=False)
+    for kind in ("filesystems", "hostname", "power", "report", "session"):
+        assert kind in ran.out
+
+
+def test_a_policy_forbids(guest: Guest) -> None:
+    guest.run("printf 'forbid:\\n  kinds: [hostname]\\n' >/etc/guest-reconciler/policy.yaml")
+    configure(guest)
+    with again(guest) as host:
+        host.apply({"hostname": "never"})
+        assert host.reason("hostname", "Forbidden")["status"] == "False"
+    assert guest.text("hostname") == "guest"
