@@ -84,9 +84,9 @@ def holder(path: str, lines: Sequence[Line], hidden_ids: frozenset[int]) -> Line
 
 
 def one_of_each(mounts: Sequence[Mount]) -> tuple[Mount, ...]:
-    """The oldest mount of each filesystem."""
+    """The oldest mount of each filesystem, one that can freeze where there is one."""
     oldest: dict[str, Mount] = {}
-    for mount in sorted(mounts, key=lambda m: m.id):
+    for mount in sorted(mounts, key=lambda m: (bool(m.why_not), m.id)):
         oldest.setdefault(mount.device, mount)
     return tuple(oldest.values())
 

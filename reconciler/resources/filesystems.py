@@ -93,6 +93,7 @@ class Freeze:
     devices: tuple[str, ...]
     mounts: tuple[str, ...]
     guarded: bool = True  # the process that thaws at the end of the lease is alive
+    note: str = ""  # what that process lacks
 
 
 @dataclass(frozen=True)
@@ -157,8 +158,8 @@ class Filesystems(Resource[Desired, Observed, Freezer], kind="filesystems"):
     summary = "Mounted filesystems: frozen under a lease for a snapshot, thawed, trimmed."
     rules = RULES
     short = SHORT
-    # Hooks have a minute together and the flush of a slow disk takes as long as it takes; the
-    # lease, which starts when the first filesystem stops, bounds the standstill.
+    # Hooks take up to 30 s each, and the flush of a slow disk as long as it takes. The lease, which
+    # starts when the first filesystem stops, bounds the standstill.
     act_deadline_s = 300.0
 
     @staticmethod
@@ -246,6 +247,7 @@ class Filesystems(Resource[Desired, Observed, Freezer], kind="filesystems"):
         message = f"{count} of {count} frozen"
         if desired.lease_s > observed.lease_s_max:
             message += f"; the guest's policy cut the lease to {observed.lease_s_max:g} s"
+        message += f"; {freeze.note}" if freeze.note else ""
         return Verdict(True, "InSync", message)
 
     @staticmethod
@@ -256,7 +258,9 @@ class Filesystems(Resource[Desired, Observed, Freezer], kind="filesystems"):
     @staticmethod
     def show(observed: Observed) -> Json:
         seen = observed.seen
-        shown: dict[str, Json] = {"mounts": [_show_mount(mount, seen.freeze) for mount in seen.mounts]}
+        shown: dict[str, Json] = {
+            "mounts": [_show_mount(mount, seen.freeze) for mount in one_of_each(seen.mounts)]
+        }
         if seen.freeze:
             shown["freeze"] = {
                 "epoch": seen.freeze.epoch,
