@@ -10,15 +10,103 @@ The rules of the inventory:
    and tried again, ever more slowly, until its period is reached.
 4. Things that have names stand in a mapping by name, so that a change to one of them
    travels as a small merge patch.
+5. Periods end at whole multiples on the boot clock: items of one period, and those of
+   its multiples, cost one wake-up together.
 """
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from typing import ClassVar, Protocol, runtime_checkable
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Protocol
 
-from reconciler.resource import Driver, Json, Resource, Watching
+from reconciler.errors import DriverError, Unsupported
+from reconciler.resource import (
+    Cancellable,
+    Change,
+    Driver,
+    Json,
+    Past,
+    Resource,
+    Rules,
+    Verdict,
+    Watch,
+    Watching,
+)
 
 MERGED = frozenset({"apps", "metrics"})  # mappings by source, joined from every source
+EVERY_S_MIN = 1  # below it, reading costs more than what it shows is worth
+EVERY_S_MAX = 86_400  # less often than daily, and nobody could tell whether it is read at all
+RETRY_FIRST_S = 5.0  # doubled at each failure in a row, up to the item's own period
+FAULT_CHARS_MAX = 300  # of one item in the condition's message: a person reads it
+ITEM_CHARS_MAX = 4 << 20  # half of what the host takes in one message; some 20,000 packages
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """How an item is kept unless the document says otherwise."""
+
+    every_s: float
+    percent: float = 0.0  # of change that is worth telling; 0: any change is, and that is fixed
+
+
+# In the order of reading: what may take long comes last, and holds up nothing.
+KEPT: Mapping[str, _Kept] = {
+    "memory": _Kept(10, 1),
+    "swap": _Kept(30, 1),
+    "load": _Kept(30, 10),
+    "nics": _Kept(60, 5),  # addresses and states come by event; the period is for counters
+    "cpus": _Kept(600),
+    "hostname": _Kept(3600),
+    "kernel": _Kept(3600),
+    "os": _Kept(3600),
+    "timezone": _Kept(600),  # summer time begins without an event
+    "filesystems": _Kept(60, 1),
+    "disks": _Kept(600),
+    "sessions": _Kept(600),
+    "users": _Kept(600),
+    "services": _Kept(600),
+    "fqdn": _Kept(600),
+    "metrics": _Kept(30, 1),
+    "apps": _Kept(600),
+}
+
+
+@dataclass(frozen=True)
+class _Figure:
+    """A number that always changes, and what its threshold is a share of."""
+
+    whole: str = ""  # the field beside it that holds the whole; empty: the number itself
+    floor: float = 0.0  # a smaller change is never worth telling, unless the threshold is 0 %
+
+
+_BYTES = _Figure(floor=64 << 10)  # a quiet network's broadcasts in some minutes
+_PACKETS = _Figure(floor=100)
+_OF_TOTAL = _Figure("total", 4 << 20)  # 1 % of a small guest is what one process takes
+_OF_SIZE = _Figure("size", 1 << 20)
+_ALL = "*"
+
+FIGURES: Mapping[str, Mapping[str, _Figure]] = {
+    "memory": {
+        name: _OF_TOTAL
+        for name in ("available", "free", "used", "buffers", "cached", "shared", "slab", "dirty")
+    },
+    "swap": {
+        "free": _OF_TOTAL,
+        "used": _OF_TOTAL,
+        "in": _Figure(floor=1 << 20),
+        "out": _Figure(floor=1 << 20),
+    },
+    "load": {"one": _Figure("cpu"), "five": _Figure("cpu"), "fifteen": _Figure("cpu")},
+    "nics": {"rxBytes": _BYTES, "txBytes": _BYTES, "rxPackets": _PACKETS, "txPackets": _PACKETS}
+    | {name: _Figure() for name in ("rxErrors", "txErrors", "rxDropped", "txDropped")},
+    "filesystems": {
+        "used": _OF_SIZE,
+        "free": _OF_SIZE,
+        "available": _OF_SIZE,
+        "filesUsed": _Figure("files", 100),
+        "filesFree": _Figure("files", 100),
+    },
+    "metrics": {_ALL: _Figure()},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +124,7 @@ class Desired:
 
 @dataclass(frozen=True)
 class Reading:
-    """What is kept of one item: the value that was last sent, or why there is none."""
+    """What is kept of one item: the value that was last sent, and what failed since."""
 
     read_s: float  # on the boot clock
     value: Json = None
@@ -56,8 +144,11 @@ class Source(Driver, Protocol):
 
     A driver inherits from this class to be found; a test's fake only has its shape. Where
     several sources offer an item the first by module name wins, and the next is tried when
-    it says Unsupported. For `apps` and `metrics` every source is read and the mappings,
-    whose keys are the sources' names (`dpkg`, `textfile`), are joined.
+    it says Unsupported. For `apps` and `metrics` every source is read and the mappings
+    are joined, so that their keys must differ from source to source.
+
+    A source may have `watches` as well. What a watch says in `items: tuple[str, ...]` is read
+    again when it drains to True; of a watch that does not say, all that its source offers.
     """
 
     items: ClassVar[tuple[str, ...]]
@@ -67,7 +158,7 @@ class Source(Driver, Protocol):
         """CLOCK_BOOTTIME in seconds."""
 
     def read(self, item: str) -> Json:
-        """One of `items`, now. JSON without null, in camelCase, SI units and bytes.
+        """One of `items`, now. JSON without null, names in camelCase, sizes in bytes.
 
         Bounded in time (all sources together have `observe_deadline_s`) and in size by the
         source itself. Raises DriverError when the OS refuses just now, and Unsupported
@@ -75,16 +166,218 @@ class Source(Driver, Protocol):
         """
 
 
-@runtime_checkable
-class Noticing(Watching, Protocol):
-    """A source that learns of changes through its watches."""
+class _Listener:
+    """What the loop sees of a source: its watches, which note the items they found touched."""
 
-    def noticed(self) -> Collection[str]:
-        """The items that its watches, when drained, found touched; asking forgets them.
+    def __init__(self, source: Source, report: "Report") -> None:
+        self._source = source
+        self._report = report
 
-        Called from another thread than `drain`.
-        """
+    @classmethod
+    def available(cls) -> bool:
+        return True
+
+    def watches(self) -> Sequence[Watch]:
+        if not isinstance(self._source, Watching):
+            return ()
+        return [_Heard(watch, self._source.items, self._report) for watch in self._source.watches()]
+
+    def cancel(self) -> None:
+        if isinstance(self._source, Cancellable):
+            self._source.cancel()
+
+
+class _Heard:
+    """A watch of a source, that tells the kind which items it found touched."""
+
+    def __init__(self, watch: Watch, items: tuple[str, ...], report: "Report") -> None:
+        self._watch = watch
+        self._items: tuple[str, ...] = getattr(watch, "items", ()) or items
+        self._report = report
+
+    def fileno(self) -> int:
+        return self._watch.fileno()
+
+    def drain(self) -> bool:
+        return self._watch.drain() and self._report.touch(self._items)
+
+
+def _rule(kept: _Kept) -> Rules:
+    fields: dict[str, Json] = {"every": _every(kept.every_s)}
+    if kept.percent:
+        fields["threshold"] = _threshold(kept.percent)
+    return {"type": "dict", "schema": fields}
+
+
+def _every(default_s: float) -> Rules:
+    meta = {"description": "How often it is read.", "default": default_s}
+    return {"type": "duration", "min": EVERY_S_MIN, "max": EVERY_S_MAX, "meta": meta}
+
+
+def _threshold(default: float) -> Rules:
+    meta = {"description": "The change that is worth telling, in percent.", "default": default}
+    return {"type": "number", "min": 0, "max": 100, "meta": meta}
 
 
 class Report(Resource[Desired, Observed, Source], kind="report"):
-    pass
+    """Holds what was last sent: the one kind that keeps something between two looks."""
+
+    several = True
+    section = "inventory"
+    summary = "What the guest tells of itself, each item in its own period."
+    rules: ClassVar[Rules] = {item: _rule(kept) for item, kept in KEPT.items()}
+    short: ClassVar[Rules] = {
+        "type": "list",
+        "schema": {"type": "string", "allowed": list(KEPT)},
+        "minlength": 1,
+        "maxlength": len(KEPT),
+    }
+
+    def __init__(self, driver: tuple[Source, ...]) -> None:
+        super().__init__(driver)
+        self._readings: dict[str, Reading] = {}
+        self._touched: set[str] = set()  # by an event, and not read since
+        self._asked: frozenset[str] = frozenset()
+        self._listeners = tuple(_Listener(source, self) for source in driver)
+
+    def drivers(self) -> tuple[Driver, ...]:
+        return self._listeners
+
+    def touch(self, items: Collection[str]) -> bool:
+        """An event says that items changed; whether the document asks for any of them."""
+        # A look may be under way in another thread; adding to a set and taking from it are atomic.
+        self._touched.update(items)
+        return not self._asked.isdisjoint(items)
+
+    @staticmethod
+    def expand(short: Json) -> dict[str, Json]:
+        return {item: {} for item in short}
+
+    @staticmethod
+    def parse(normal: Mapping[str, Json]) -> Desired:
+        return Desired(items={item: _ask(KEPT[item], normal[item]) for item in KEPT if item in normal})
+
+    def observe(self, desired: Desired, past: Past) -> Observed:
+        now_s: float = self.driver[0].boot_clock_s()
+        self._asked = frozenset(desired.items)
+        for item in self._readings.keys() - desired.items.keys():
+            del self._readings[item]
+        for item, ask in desired.items.items():
+            old = self._readings.get(item)
+            if item in self._touched or due(ask, old, now_s):
+                self._touched.discard(item)  # before it is read: an event during it counts
+                # Kept one by one: when a source hangs, those before it are not lost.
+                self._readings[item] = renewed(item, ask, old, self._read(item, now_s))
+        return Observed(now_s, dict(self._readings))
+
+    @staticmethod
+    def verdict(desired: Desired, observed: Observed, changes: Sequence[Change]) -> Verdict:
+        faulty = {item: reading for item, reading in observed.readings.items() if reading.fault}
+        if not faulty:
+            return Verdict(True, "InSync")
+        message = "; ".join(f"cannot read {item}: {reading.fault}" for item, reading in faulty.items())
+        alone = all(reading.unsupported for reading in faulty.values())
+        return Verdict(False, "Unsupported" if alone else "Degraded", message)
+
+    @staticmethod
+    def due_s(desired: Desired, observed: Observed) -> float | None:
+        return min((next_s(desired.items[item], r) for item, r in observed.readings.items()), default=None)
+
+    @staticmethod
+    def show(observed: Observed) -> Json:
+        return {item: r.value for item, r in observed.readings.items() if r.value is not None}
+
+    def _read(self, item: str, now_s: float) -> Reading:
+        """One reading, from one source or joined from all; never raises for a source's failure."""
+        value: Json = None
+        refused, lacking = [], []
+        for source in self.driver:
+            if item not in source.items or (value is not None and item not in MERGED):
+                continue
+            try:
+                got = source.read(item)
+                value = {**(value or {}), **got} if item in MERGED else got
+            except Unsupported as error:
+                lacking.append(str(error))
+            except DriverError as error:
+                refused.append(str(error))
+                if item not in MERGED:
+                    break
+        if not refused and value is not None:
+            return Reading(now_s, value)
+        why = "; ".join(refused or lacking) or _why_not(item)
+        return Reading(now_s, value, why[:FAULT_CHARS_MAX], unsupported=not refused)
+
+
+def _why_not(item: str) -> str:
+    """What the sources that could read an item would need, in their words."""
+    sources = sorted(Source.__subclasses__(), key=lambda source: source.__module__)
+    needs = [source.needs for source in sources if item in source.items]
+    return "this guest has no " + " and no ".join(needs) if needs else "there is no driver"
+
+
+def _ask(kept: _Kept, fields: Mapping[str, Json]) -> Ask:
+    percent: float = fields.get("threshold", kept.percent)
+    return Ask(every_s=float(fields.get("every", kept.every_s)), threshold=percent / 100)
+
+
+def next_s(ask: Ask, reading: Reading) -> float:
+    """When, on the boot clock, an item is to be read again without an event."""
+    period_s = (reading.read_s // ask.every_s + 1) * ask.every_s
+    if not reading.fault or reading.unsupported:
+        return period_s
+    return min(period_s, reading.read_s + RETRY_FIRST_S * 2.0 ** min(reading.failures - 1, 16))
+
+
+def due(ask: Ask, reading: Reading | None, now_s: float) -> bool:
+    return reading is None or now_s >= next_s(ask, reading)
+
+
+def renewed(item: str, ask: Ask, old: Reading | None, new: Reading) -> Reading:
+    """What is kept after a reading: the value that was last sent stands while little changed."""
+    if new.fault:
+        new = replace(new, failures=1 + (old.failures if old else 0))
+    if new.value is None or (old and old.value is new.value):
+        return new
+    if old and old.value is not None and not significant(item, old.value, new.value, ask.threshold):
+        return replace(new, value=old.value)
+    if bulk(new.value) > ITEM_CHARS_MAX:
+        return Reading(new.read_s, None, f"more than {ITEM_CHARS_MAX} characters", failures=1)
+    return new
+
+
+def significant(item: str, old: Json, new: Json, threshold: float) -> bool:
+    """Whether the change of an item is worth telling: of a figure by its share, of all else any."""
+    return _differs(old, new, FIGURES.get(item, {}), threshold)
+
+
+def _differs(old: Json, new: Json, figures: Mapping[str, _Figure], threshold: float) -> bool:
+    if not isinstance(old, dict) or not isinstance(new, dict) or old.keys() != new.keys():
+        return bool(old != new)
+    for name, after in new.items():
+        before, figure = old[name], figures.get(name) or figures.get(_ALL)
+        if figure and isinstance(before, int | float) and isinstance(after, int | float):
+            if before != after and abs(after - before) >= _step(figure, old, before, threshold):
+                return True
+        elif _differs(before, after, figures, threshold):
+            return True
+    return False
+
+
+def _step(figure: _Figure, beside: Mapping[str, Json], before: float, threshold: float) -> float:
+    """By how much a figure must change to be told."""
+    if not threshold:
+        return 0.0
+    # The load's whole is one busy processor, which stands nowhere beside it.
+    whole = beside.get(figure.whole, 1.0) if figure.whole else before
+    share: float = threshold * abs(whole)
+    return max(figure.floor, share)
+
+
+def bulk(value: Json) -> int:
+    """About how many characters a value takes as JSON, without making them."""
+    if isinstance(value, dict):
+        return 2 + sum(len(name) + 4 + bulk(part) for name, part in value.items())
+    if isinstance(value, list):
+        return 2 + sum(1 + bulk(part) for part in value)
+    return len(value) + 2 if isinstance(value, str) else 8

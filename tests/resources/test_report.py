@@ -1,0 +1,434 @@
+"""What is read when, what is worth telling, and what one failing item costs the others."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.documents import read
+from reconciler.errors import DriverError, InvalidSpec, Unsupported
+from reconciler.resource import Cancellable, Json, Past, Watch, Watching
+from reconciler.resources import report
+from reconciler.resources.report import (
+    KEPT,
+    Ask,
+    Desired,
+    Observed,
+    Reading,
+    Report,
+    Source,
+    bulk,
+    due,
+    next_s,
+    significant,
+)
+
+MI = 1 << 20
+GI = 1 << 30
+
+
+class Clock:
+    now_s = 1000.0
+
+
+@dataclass
+class FakeWatch:
+    """Rings when it is told to."""
+
+    items: tuple[str, ...]
+    ringing: bool = False
+
+    def fileno(self) -> int:
+        return 77
+
+    def drain(self) -> bool:
+        rang, self.ringing = self.ringing, False
+        return rang
+
+
+@dataclass
+class FakeSource:
+    """Answers with what stands in `values`: a value, or an error to raise."""
+
+    items: ClassVar[tuple[str, ...]]
+    needs: ClassVar[str] = "a fake"
+    values: dict[str, Any]
+    clock: Clock = field(default_factory=Clock)
+    reads: list[str] = field(default_factory=list)
+    rung: list[FakeWatch] = field(default_factory=list)
+    cancelled: int = 0
+
+    @classmethod
+    def available(cls) -> bool:
+        return True
+
+    def boot_clock_s(self) -> float:
+        return self.clock.now_s
+
+    def read(self, item: str) -> Json:
+        self.reads.append(item)
+        value = self.values[item]
+        if isinstance(value, BaseException):
+            raise value
+        return value() if callable(value) else value
+
+    def watches(self) -> Sequence[Watch]:
+        return self.rung
+
+    def cancel(self) -> None:
+        self.cancelled += 1
+
+
+def source(clock: Clock | None = None, **values: Any) -> FakeSource:
+    class Fake(FakeSource):
+        items = tuple(values)
+
+    return Fake(values, clock or Clock())
+
+
+def ring(kind: Report, *items: str) -> bool:
+    """An event in the guest; whether it wakes the loop."""
+    woken = False
+    for watch in heard(kind):
+        inner: FakeWatch = watch._watch
+        inner.ringing = not items or inner.items == items
+        woken = watch.drain() or woken
+    return woken
+
+
+def heard(kind: Report) -> list[Any]:
+    return [watch for driver in kind.drivers() if isinstance(driver, Watching) for watch in driver.watches()]
+
+
+FAKE: Source = FakeSource({})  # holds the fake to the port, for the type checker
+
+
+def asking(**every_s: float) -> Desired:
+    return Desired(
+        items={item: Ask(every_s=s, threshold=KEPT[item].percent / 100) for item, s in every_s.items()}
+    )
+
+
+def shown(kind: Report, desired: Desired) -> Json:
+    return Report.show(kind.observe(desired, Past()))
+
+
+def judged(kind: Report, desired: Desired) -> tuple[bool, str, str]:
+    verdict = Report.verdict(desired, kind.observe(desired, Past()), ())
+    return verdict.ready, verdict.reason, verdict.message
+
+
+# How it is written
+
+
+@pytest.mark.parametrize(
+    ("written", "items"),
+    [
+        pytest.param(
+            "[memory, nics]",
+            {"memory": Ask(every_s=10, threshold=0.01), "nics": Ask(every_s=60, threshold=0.05)},
+            id="short",
+        ),
+        pytest.param(
+            "{memory: {every: 5s, threshold: 2.5}, apps: {every: 10m}}",
+            {"memory": Ask(every_s=5, threshold=0.025), "apps": Ask(every_s=600)},
+            id="long",
+        ),
+        pytest.param("{os: {}, enforce: once}", {"os": Ask(every_s=3600)}, id="with a word for every kind"),
+    ],
+)
+def test_written(written: str, items: Mapping[str, Ask]) -> None:
+    (document,) = read(f"report: {written}")
+    assert Report.parse(document.normal["report"]) == Desired(items=items)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        pytest.param("[memroy]", id="unknown item"),
+        pytest.param("[]", id="nothing"),
+        pytest.param("{memory: {every: 500ms}}", id="below a second"),
+        pytest.param("{memory: {every: 2d}}", id="above a day"),
+        pytest.param("{memory: {threshold: 101}}", id="more than the whole"),
+        pytest.param("{os: {threshold: 1}}", id="a threshold for what has none"),
+    ],
+)
+def test_refused(written: str) -> None:
+    with pytest.raises(InvalidSpec):
+        read(f"report: {written}")
+
+
+def test_every_item_of_the_contract_is_there_and_no_other() -> None:
+    contract = (
+        "memory swap nics apps os kernel hostname fqdn timezone filesystems disks cpus load users "
+        "sessions services metrics"
+    )
+    assert set(KEPT) == set(contract.split())
+
+
+# When it is read
+
+
+def test_only_what_is_due_is_read_again() -> None:
+    clock = Clock()
+    guest = source(clock, memory={"total": GI}, os={"id": "debian"})
+    kind, desired = Report((guest,)), asking(memory=10, os=3600)
+    observed = kind.observe(desired, Past())
+    assert Report.due_s(desired, observed) == 1010
+    assert guest.reads == ["memory", "os"]
+    clock.now_s = 1009.9
+    kind.observe(desired, Past())
+    assert guest.reads == ["memory", "os"]
+    clock.now_s = 1010
+    kind.observe(desired, Past())
+    assert guest.reads == ["memory", "os", "memory"]
+
+
+def test_what_an_event_touched_is_read_before_its_time_and_nothing_else() -> None:
+    guest = source(memory={"total": GI}, nics={}, hostname={"static": "a"})
+    guest.rung += [FakeWatch(("nics", "hostname")), FakeWatch(("memory",))]
+    kind, desired = Report((guest,)), asking(memory=10, nics=60)
+    kind.observe(desired, Past())
+    guest.reads.clear()
+    assert ring(kind, "nics", "hostname")
+    kind.observe(desired, Past())
+    assert guest.reads == ["nics"]
+    kind.observe(desired, Past())
+    assert guest.reads == ["nics"]
+
+
+def test_an_event_wakes_only_for_what_is_asked() -> None:
+    guest = source(memory={"total": GI}, nics={})
+    guest.rung.append(FakeWatch(("nics",)))
+    kind = Report((guest,))
+    kind.observe(asking(memory=10), Past())
+    assert not ring(kind)
+    kind.observe(asking(nics=60), Past())
+    assert [watch.fileno() for watch in heard(kind)] == [77]
+    assert ring(kind)
+
+
+def test_a_watch_that_names_no_items_is_about_all_of_its_source() -> None:
+    guest = source(users={}, sessions={})
+    guest.rung.append(FakeWatch(()))
+    kind, desired = Report((guest,)), asking(users=60, sessions=60)
+    kind.observe(desired, Past())
+    assert ring(kind)
+    kind.observe(desired, Past())
+    assert guest.reads == ["users", "sessions"] * 2
+
+
+def test_a_call_that_takes_too_long_is_cut_in_its_source() -> None:
+    guest = source()
+    for driver in Report((guest,)).drivers():
+        assert isinstance(driver, Cancellable)
+        driver.cancel()
+    assert guest.cancelled == 1
+
+
+def test_an_event_is_not_lost_when_a_source_before_it_hangs() -> None:
+    class Hang(BaseException):
+        pass
+
+    guest = source(memory={"total": GI}, nics={"eth0": {"mtu": 1500}})
+    guest.rung.append(FakeWatch(("memory", "nics")))
+    kind, desired = Report((guest,)), asking(memory=10, nics=60)
+    kind.observe(desired, Past())
+    assert ring(kind)
+    guest.values |= {"memory": Hang(), "nics": {"eth0": {"mtu": 9000}}}
+    with pytest.raises(Hang):
+        kind.observe(desired, Past())
+    guest.values["memory"] = {"total": GI}
+    assert shown(kind, desired)["nics"] == {"eth0": {"mtu": 9000}}
+
+
+def test_what_is_no_longer_asked_for_is_forgotten_and_newly_asked_is_read_at_once() -> None:
+    guest = source(os={"id": "debian"}, kernel={"release": "6.1"})
+    kind = Report((guest,))
+    assert shown(kind, asking(os=3600)) == {"os": {"id": "debian"}}
+    assert shown(kind, asking(kernel=3600)) == {"kernel": {"release": "6.1"}}
+    assert shown(kind, Desired()) == {}
+    assert Report.due_s(Desired(), kind.observe(Desired(), Past())) is None
+
+
+@given(
+    every_s=st.integers(1, 86_400),
+    read_s=st.floats(0, 1e9),
+    failures=st.integers(0, 100),
+    unsupported=st.booleans(),
+)
+def test_an_item_is_due_after_it_was_read_and_within_its_period(
+    every_s: int, read_s: float, failures: int, unsupported: bool
+) -> None:
+    reading = Reading(read_s, None, "why" if failures else "", unsupported, failures)
+    ask = Ask(every_s=every_s)
+    assert read_s < next_s(ask, reading) <= read_s + every_s
+    assert due(ask, reading, next_s(ask, reading))
+
+
+def test_items_of_one_period_come_due_together() -> None:
+    ask = Ask(every_s=10)
+    assert {next_s(ask, Reading(read_s)) for read_s in (1000.0, 1003.7, 1009.99)} == {1010.0}
+
+
+# What is worth telling
+
+MEMORY = {"total": GI, "available": 500 * MI, "free": 100 * MI}
+SMALL = {"total": 128 * MI, "free": 64 * MI}
+NIC = {"eth0": {"mtu": 1500, "counters": {"rxBytes": 100 * MI, "rxPackets": 1000, "rxErrors": 0}}}
+
+
+def nic(**counters: int) -> Json:
+    return {"eth0": {"mtu": 1500, "counters": NIC["eth0"]["counters"] | counters}}  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("item", "old", "new", "percent", "told"),
+    [
+        pytest.param("memory", MEMORY, MEMORY | {"free": 109 * MI}, 1, False, id="memory below 1 %"),
+        pytest.param("memory", MEMORY, MEMORY | {"free": 111 * MI}, 1, True, id="memory above 1 %"),
+        pytest.param("memory", MEMORY, MEMORY | {"free": 90 * MI - 1}, 1, False, id="memory down a little"),
+        pytest.param("memory", MEMORY, MEMORY | {"free": 80 * MI}, 1, True, id="memory down"),
+        pytest.param("memory", SMALL, SMALL | {"free": 67 * MI}, 1, False, id="too little for a small guest"),
+        pytest.param("memory", SMALL, SMALL | {"free": 68 * MI}, 1, True, id="the least of a small guest"),
+        pytest.param("memory", MEMORY, MEMORY | {"free": 100 * MI + 1}, 0, True, id="every byte when asked"),
+        pytest.param("memory", MEMORY, MEMORY | {"total": GI - 1}, 1, True, id="the total itself"),
+        pytest.param("memory", MEMORY, MEMORY | {"new": 1}, 1, True, id="a new field"),
+        pytest.param("load", {"one": 0.1}, {"one": 0.19}, 10, False, id="load below a tenth of a processor"),
+        pytest.param("load", {"one": 0.1}, {"one": 0.25}, 10, True, id="load above it"),
+        pytest.param("nics", NIC, nic(rxBytes=104 * MI), 5, False, id="counter below 5 %"),
+        pytest.param("nics", NIC, nic(rxBytes=106 * MI), 5, True, id="counter above 5 %"),
+        pytest.param("nics", NIC, nic(rxBytes=0), 5, True, id="counter that began anew"),
+        pytest.param("nics", NIC, nic(rxPackets=1099), 5, False, id="few packets more"),
+        pytest.param("nics", NIC, nic(rxErrors=1), 5, True, id="the first error"),
+        pytest.param("nics", NIC, {"eth0": NIC["eth0"] | {"mtu": 1499}}, 5, True, id="not a figure"),
+        pytest.param("nics", NIC, NIC | {"eth1": {}}, 5, True, id="a new nic"),
+        pytest.param("metrics", {"f": {"a": 100}}, {"f": {"a": 100.5}}, 1, False, id="metric below 1 %"),
+        pytest.param("metrics", {"f": {"a": 100}}, {"f": {"a": 102}}, 1, True, id="metric above 1 %"),
+        pytest.param("metrics", {"f": {"a": 0}}, {"f": {"a": 0.1}}, 1, True, id="metric from nothing"),
+        pytest.param("metrics", {"f": {"a": 1}}, {"f": {"a": "NaN"}}, 1, True, id="metric that is no number"),
+        pytest.param("os", {"id": "a"}, {"id": "a"}, 0, False, id="the same"),
+    ],
+)
+def test_worth_telling(item: str, old: Json, new: Json, percent: float, told: bool) -> None:
+    assert significant(item, old, new, percent / 100) is told
+
+
+def test_a_slow_drift_adds_up() -> None:
+    clock = Clock()
+    free = iter(range(100, 200))
+    guest = source(clock, memory=lambda: {"total": GI, "free": next(free) * MI})
+    kind, desired = Report((guest,)), asking(memory=10)
+    seen = []
+    for _ in range(25):
+        seen.append(shown(kind, desired)["memory"]["free"] // MI)
+        clock.now_s += 10
+    assert sorted(set(seen)) == [100, 111, 122]  # 1 % of 1 GiB is 10.24 MiB
+
+
+@given(st.lists(st.integers(-5 * MI, 5 * MI), max_size=20))
+def test_what_is_shown_stays_the_same_object_below_the_threshold(wobbles: list[int]) -> None:
+    clock = Clock()
+    free = iter([500 * MI, *(500 * MI + wobble for wobble in wobbles)])
+    guest = source(clock, memory=lambda: {"total": GI, "free": next(free)})
+    kind, desired = Report((guest,)), asking(memory=1)
+    first = shown(kind, desired)["memory"]
+    for _ in wobbles:
+        clock.now_s += 1
+        assert shown(kind, desired)["memory"] is first
+
+
+# What fails
+
+
+def test_a_failing_item_leaves_the_rest_and_is_named() -> None:
+    guest = source(apps=DriverError("cannot open the database: locked"), memory={"total": GI})
+    kind, desired = Report((guest,)), asking(memory=10, apps=600)
+    assert judged(kind, desired) == (False, "Degraded", "cannot read apps: cannot open the database: locked")
+    assert shown(kind, desired) == {"memory": {"total": GI}}
+
+
+def test_a_failing_item_is_tried_again_ever_more_slowly_until_it_works() -> None:
+    clock = Clock()
+    guest = source(clock, apps=DriverError("locked"))
+    kind, desired = Report((guest,)), asking(apps=600)
+    waits = []
+    for _ in range(6):
+        due_s = Report.due_s(desired, kind.observe(desired, Past()))
+        assert due_s is not None
+        waits.append(due_s - clock.now_s)
+        clock.now_s = due_s
+    assert waits == [5, 10, 20, 40, 80, 45]  # the last is cut at the period's end, 1200
+    guest.values["apps"] = {"bash": {}}
+    assert shown(kind, desired) == {"apps": {"bash": {}}}
+    assert judged(kind, desired) == (True, "InSync", "")
+
+
+def test_what_no_source_offers_is_unsupported_and_named() -> None:
+    kind, desired = Report((source(memory={"total": GI}),)), asking(memory=10, services=60)
+    ready, reason, message = judged(kind, desired)
+    assert (ready, reason) == (False, "Unsupported")
+    assert message.startswith("cannot read services: ")
+    assert shown(kind, desired) == {"memory": {"total": GI}}
+
+
+def test_the_first_source_wins_and_the_next_is_tried_when_it_cannot() -> None:
+    desired = asking(users=60)
+    first, second = source(users={"alice": {}}), source(users={"bob": {}})
+    assert shown(Report((first, second)), desired) == {"users": {"alice": {}}}
+    assert second.reads == []
+    first.values["users"] = Unsupported("no logind")
+    assert shown(Report((first, second)), desired) == {"users": {"bob": {}}}
+    first.values["users"] = DriverError("hung up")
+    assert judged(Report((first, second)), desired) == (False, "Degraded", "cannot read users: hung up")
+
+
+def test_apps_and_metrics_are_joined_and_one_source_fails_alone() -> None:
+    desired = asking(metrics=60)
+    sources = (
+        source(metrics={"a": {"x": 1}}),
+        source(metrics={"b": {"y": 2}}),
+        source(metrics=Unsupported("no")),
+    )
+    assert shown(Report(sources), desired) == {"metrics": {"a": {"x": 1}, "b": {"y": 2}}}
+    assert judged(Report(sources), desired) == (True, "InSync", "")
+    sources[0].values["metrics"] = DriverError("broken")
+    assert shown(Report(sources), desired) == {"metrics": {"b": {"y": 2}}}
+    assert judged(Report(sources), desired) == (False, "Degraded", "cannot read metrics: broken")
+
+
+def test_what_is_too_large_to_send_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "ITEM_CHARS_MAX", 100)
+    kind, desired = Report((source(apps={"a" * 200: {}}),)), asking(apps=60)
+    assert judged(kind, desired) == (False, "Degraded", "cannot read apps: more than 100 characters")
+    assert shown(kind, desired) == {}
+
+
+def test_a_message_is_bounded() -> None:
+    observed = Observed(0, {"apps": Report((source(apps=DriverError("x" * 10_000)),))._read("apps", 0)})
+    assert len(Report.verdict(Desired(), observed, ()).message) < 400
+
+
+JSON = st.recursive(
+    st.integers(-(1 << 40), 1 << 40) | st.booleans() | st.text("abc é", max_size=9),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text("abc", max_size=4), inner, max_size=4)
+    ),
+)
+
+
+@given(JSON)
+def test_bulk_is_near_the_size_of_the_json(value: Json) -> None:
+    from reconciler.spec import canonical
+
+    size = len(canonical(value).decode())
+    assert size / 3 <= bulk(value) <= size * 8
+
+
+@given(JSON, JSON, st.floats(0, 1), st.sampled_from(sorted(KEPT)))
+def test_any_two_values_compare(old: Json, new: Json, threshold: float, item: str) -> None:
+    assert not significant(item, old, old, threshold)
+    assert significant(item, old, new, threshold) in (True, False)
