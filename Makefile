@@ -71,7 +71,8 @@ install:
 	# Checked never: nobody edits the installed code, and a start saves a look at each source.
 	/usr/bin/python3 -m compileall -q --invalidation-mode unchecked-hash -s '$(DESTDIR)' -p / \
 	    $(DESTDIR)$(LIBRARY)/reconciler $(DESTDIR)$(LIBRARY)/guest_runtime
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/guest-reconciler/freeze.d
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/guest-reconciler/freeze.d \
+	    $(DESTDIR)/etc/guest-reconciler/metrics.exec.d
 	set -e; for script in guest-reconciler reconciler; do \
 	    sed 's|@LIBRARY@|$(LIBRARY)|' guest_runtime/units/$$script.in >build/$$script.$$$$; \
 	    install -m 755 build/$$script.$$$$ $(DESTDIR)$(PREFIX)/bin/$$script; rm build/$$script.$$$$; \

@@ -1,0 +1,129 @@
+"""The inventory of a real guest, against what its own tools say."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+
+from tests.vm.guest import MAC, Guest
+from tests.vm.product import again, configure
+from tests.vm.wire import Host
+
+pytestmark = pytest.mark.vm
+
+STACK = """
+echo secret >/run/key
+cryptsetup -q --pbkdf pbkdf2 --pbkdf-force-iterations 1000 luksFormat /dev/vdd /run/key
+cryptsetup open --key-file /run/key /dev/vdd inner
+vgcreate -q pool /dev/mapper/inner && lvcreate -q -L 64M -n one pool && lvcreate -q -L 64M -n two pool
+mdadm --create /dev/md0 --run --level=1 --metadata=1.0 --raid-devices=2 /dev/pool/one /dev/pool/two
+mkfs.ext4 -q /dev/md0 && mkdir -p /mnt/deep && mount /dev/md0 /mnt/deep
+"""
+METRICS = r"""
+mkdir -p /var/lib/guest-reconciler/metrics
+echo 'orders 42' >/var/lib/guest-reconciler/metrics/shop.prom
+printf '#!/bin/sh\necho depth 7\n' >/etc/guest-reconciler/metrics.exec.d/queue
+chmod 755 /etc/guest-reconciler/metrics.exec.d/queue
+cat >/run/collectd.conf <<'END'
+LoadPlugin load
+LoadPlugin unixsock
+Interval 1
+<Plugin unixsock>
+  SocketFile "/var/run/collectd-unixsock"
+</Plugin>
+END
+systemd-run --quiet collectd -f -C /run/collectd.conf
+"""
+RPM = r"""
+cat >/tmp/thing.spec <<'END'
+Name: thing
+Version: 1.2
+Release: 3
+Summary: A thing
+License: Apache-2.0
+Vendor: Some Maker
+BuildArch: noarch
+%description
+A thing.
+%files
+END
+rpmbuild --quiet --define '_topdir /tmp/rpm' -bb /tmp/thing.spec
+rpm --dbpath /var/lib/rpm --nodeps -i /tmp/rpm/RPMS/noarch/thing-1.2-3.noarch.rpm
+"""
+
+
+def inventory(host: Host, *items: str) -> dict[str, Any]:
+    return dict(host.converge({"report": list(items)})["inventory"])
+
+
+def has_metric(word: str, status: dict[str, Any]) -> bool:
+    return word in str(status.get("inventory", {}).get("metrics"))
+
+
+def test_memory_and_kernel(guest: Guest, host: Host) -> None:
+    seen = inventory(host, "memory", "kernel", "os", "cpus", "load", "swap", "timezone")
+    total_kib = int(guest.text("awk '/MemTotal/ {print $2}' /proc/meminfo"))
+    assert seen["memory"]["total"] == total_kib << 10
+    assert guest.text("uname -r") in str(seen["kernel"])
+    assert "bookworm" in str(seen["os"])
+
+
+def test_interfaces_have_both_families(guest: Guest, host: Host) -> None:
+    nic = inventory(host, "nics")["nics"]["eth0"]
+    assert nic["mac"] == MAC
+    for family in ("inet", "inet6"):
+        address = guest.text(
+            f"ip -o -f {family} address show eth0 | awk '{{print $4}}' | head -n1 | cut -d/ -f1"
+        )
+        assert address in str(nic[family])
+
+
+def test_an_address_that_comes_is_noticed(guest: Guest, host: Host) -> None:
+    inventory(host, "nics")
+    guest.run("ip address add 192.0.2.7/24 dev eth0")
+    host.until(lambda status: "192.0.2.7" in str(status["inventory"]["nics"]), 10)
+
+
+def test_packages_of_dpkg_and_rpm(guest: Guest, host: Host) -> None:
+    guest.run(RPM, 120)
+    apps = inventory(host, "apps")["apps"]
+    assert len(apps["dpkg"]) == int(guest.text("dpkg-query -f '${Status}\\n' -W | grep -c installed$"))
+    assert apps["dpkg"]["udev"]["version"] == guest.text("dpkg-query -f '${Version}' -W udev")
+    (thing,) = [value for name, value in apps["rpm"].items() if name.startswith("thing")]
+    assert thing["version"].startswith("1.2")
+    assert thing["vendor"] == "Some Maker"
+
+
+def test_disks_behind_raid_on_lvm_on_luks(guest: Guest, host: Host) -> None:
+    guest.run(STACK, 180)
+    seen = inventory(host, "filesystems", "disks")
+    assert seen["filesystems"]["/mnt/deep"]["disks"] == ["vdd"]
+    assert seen["filesystems"]["/srv"]["disks"] == ["vdc"]
+    assert seen["filesystems"]["/data"]["type"] == "xfs"
+    assert set(seen["disks"]) >= {"vda", "vdb", "vdc", "vdd"}
+    assert set(seen["disks"]["vdc"]["partitions"]) == {"vdc1", "vdc2"}
+
+
+def test_that_stack_freezes(guest: Guest, host: Host) -> None:
+    guest.run(STACK, 180)
+    spec = {"filesystems": {"state": "frozen", "mounts": ["/mnt/deep"]}}
+    assert host.converge(spec)["observed"]["filesystems"]["freeze"]["mounts"] == ["/mnt/deep"]
+    host.converge({"filesystems": "thawed"})
+    guest.run("touch /mnt/deep/free", 10)
+
+
+def test_who_is_logged_in_where(guest: Guest, host: Host) -> None:
+    seen = inventory(host, "users", "sessions")
+    assert "alice" in str(seen["users"])
+    assert "tty1" in str(seen["sessions"])
+
+
+def test_metrics_from_files_programs_and_collectd(guest: Guest, host: Host) -> None:
+    guest.run(METRICS)
+    guest.wait_until("test -S /var/run/collectd-unixsock")
+    guest.run("sleep 3")
+    configure(guest)
+    with again(guest) as later:
+        later.apply({"report": {"metrics": {"every": "1s"}}})
+        for word in ("orders", "depth", "/load/load"):
+            later.until(partial(has_metric, word), 30)
