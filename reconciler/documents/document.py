@@ -225,5 +225,8 @@ def refuse(faults: list[Fault]) -> None:
     if not faults:
         return
     faults = sorted(set(faults))
-    last = ["more faults are not listed"] if len(faults) > FINDINGS_MAX else []
-    raise InvalidSpec(*faults[:FINDINGS_MAX], *last)
+    more = [
+        replace(fault, path="", message="the faults from here on are not listed")
+        for fault in faults[FINDINGS_MAX:][:1]
+    ]
+    raise InvalidSpec(*faults[:FINDINGS_MAX], *more)

@@ -8,6 +8,7 @@ from reconciler.documents import wording
 from reconciler.documents.document import ENVELOPE
 from reconciler.documents.kinds import Kinds, every_kind, fields
 from reconciler.documents.rules import branches, inside, is_secret, types_of
+from reconciler.documents.scalars import SCALARS
 from reconciler.documents.tree import Path, dotted
 from reconciler.errors import Fault, InvalidSpec
 from reconciler.resource import Rules
@@ -51,18 +52,25 @@ def _described(steps: Path, rules: list[Rules], kinds: Kinds, *, deep: bool = Tr
     for name in dict.fromkeys(_names(rules)) if deep else ():
         below = [deeper for rule in rules for deeper in _inside(rule, name)]
         inner.append(_described((*steps, name), below, kinds, deep=False))
-    default = meta.get("default", "")
     short = kinds[str(steps[1])].short if len(steps) == 2 and steps[0] == "spec" else None
     return FieldDoc(
         dotted(steps),
         wording.expected_of(rules),
         meta.get("description", ""),
-        default if isinstance(default, str) else json.dumps(default),
+        _default_text(rules[0]),
         any(rule.get("required") for rule in rules),
         is_secret(_document(kinds), steps),
         wording.expected(short) if short is not None else "",
         tuple(inner),
     )
+
+
+def _default_text(rule: Rules) -> str:
+    default = rule.get("meta", {}).get("default", "")
+    if isinstance(default, str):
+        return default
+    scalar = SCALARS.get(types_of(rule)[0])
+    return scalar.show(default) if scalar else json.dumps(default)
 
 
 def _document(kinds: Kinds) -> Rules:

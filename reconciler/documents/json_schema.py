@@ -12,7 +12,7 @@ from typing import Any
 
 from reconciler.documents.document import ENVELOPE
 from reconciler.documents.kinds import Kind, Kinds, every_kind, fields
-from reconciler.documents.rules import TEXT_CHARS_MAX, types_of
+from reconciler.documents.rules import TEXT_CHARS_MAX, types_of, validator_of
 from reconciler.documents.scalars import SCALARS
 from reconciler.resource import Json, Rules
 
@@ -67,8 +67,7 @@ def _kind(kind: Kind) -> Schema:
 
 def schema_of(rule: Rules) -> Schema:
     """The schema of what a rule lets pass."""
-    meta = rule.get("meta", {})
-    notes = {key: meta[key] for key in ("description", "default") if key in meta}
+    notes = _notes(rule)
     for operator, name in (("anyof", "anyOf"), ("oneof", "oneOf")):
         if operator in rule:
             shared = {key: value for key, value in rule.items() if key not in (operator, "meta")}
@@ -91,6 +90,17 @@ def schema_of(rule: Rules) -> Schema:
     if "dict" in types:
         schema |= _mapping(rule)
     return {**schema, **notes}
+
+
+def _notes(rule: Rules) -> Schema:
+    meta = rule.get("meta", {})
+    notes = {"description": meta["description"]} if "description" in meta else {}
+    # A default in words is for people: a schema's is a value that could have been written.
+    if "default" in meta and validator_of({"default": rule}).validate(
+        {"default": meta["default"]}, normalize=False
+    ):
+        notes["default"] = meta["default"]
+    return notes | ({"writeOnly": True} if meta.get("secret") else {})
 
 
 def _scalar(rule: Rules) -> Schema:

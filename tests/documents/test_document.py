@@ -498,7 +498,7 @@ def test_of_very_many_faults_the_first_are_listed() -> None:
     lines = refusal("\n".join(f"kind{n}: x" for n in range(1000)))
     assert len(lines) == 101
     assert lines[99].startswith("f:100:1: ")
-    assert lines[100] == "more faults are not listed"
+    assert lines[100] == "f:101:1: the faults from here on are not listed"
 
 
 def test_faults_over_the_channel_have_a_path_and_no_line() -> None:
