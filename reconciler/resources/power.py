@@ -172,8 +172,10 @@ class Power(Resource[Desired, Observed, Switch], kind="power"):
         state = normal.get("state", "running")
         if once and state != "running":
             raise InvalidSpec(Fault(0, 0, once, f"does not go with state: {state}"))
-        if once in _SLEEP and "deadline" in normal:
-            raise InvalidSpec(Fault(0, 0, "deadline", f"does not go with {once}: nothing is stopped"))
+        idle = [name for name in ("deadline", "message") if once in _SLEEP and name in normal]
+        if idle:
+            why = f"does not go with {once}: nothing is stopped"
+            raise InvalidSpec(*(Fault(0, 0, name, why) for name in idle))
         return Desired(
             state=state,
             once=once,
@@ -284,6 +286,11 @@ class Power(Resource[Desired, Observed, Switch], kind="power"):
             heed=action.value["heed"],
             deadline_s=action.value.get("deadline"),
         )
+
+
+def booted_s(stat: str) -> int:
+    """When the kernel started, in seconds since 1970: btime of /proc/stat; see proc(5)."""
+    return next(int(line.split()[1]) for line in stat.splitlines() if line.startswith("btime "))
 
 
 def _goal(desired: Desired, observed: Observed) -> tuple[Verb, str] | None:

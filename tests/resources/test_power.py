@@ -19,6 +19,7 @@ from reconciler.resources.power import (
     Scheduled,
     Switch,
     Verb,
+    booted_s,
 )
 
 BACKUP = Inhibitor(("shutdown", "idle"), "backup", "writing to tape", "block", "root")
@@ -279,6 +280,7 @@ def test_reads(text: str, desired: Desired) -> None:
         pytest.param("power: {reboot: {token: a}, suspend: {token: b}}", id="two at once"),
         pytest.param("power: {state: off, reboot: {token: a}}", id="off and reboot"),
         pytest.param("power: {suspend: {token: a}, deadline: 10s}", id="nothing to cut short"),
+        pytest.param("power: {hibernate: {token: a}, message: Bye}", id="nobody to tell"),
         pytest.param("power: {state: off, deadline: 0s}", id="no time at all"),
         pytest.param('power: {state: off, message: "a\\nb"}', id="two lines"),
     ],
@@ -286,3 +288,7 @@ def test_reads(text: str, desired: Desired) -> None:
 def test_refuses(text: str) -> None:
     with pytest.raises(InvalidSpec, match=r"spec\.power"):
         read(text)
+
+
+def test_when_the_kernel_started() -> None:
+    assert booted_s("cpu  1 2 3\nctxt 99\nbtime 1767225600\nprocesses 7\n") == 1767225600

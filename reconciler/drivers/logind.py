@@ -1,0 +1,250 @@
+"""Sessions, shutdown and sleep through logind; see org.freedesktop.login1(5)."""
+
+import os
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from reconciler.dbus import Bus, BusError, NoAnswer, Peer
+from reconciler.errors import DriverError, Unsupported
+from reconciler.resource import Watch
+from reconciler.resources.power import Inhibitor, Machine, Scheduled, State, Switch, Verb, booted_s
+from reconciler.resources.session import Login, Sessions
+
+_NAME = "org.freedesktop.login1"
+_MANAGER = Peer(_NAME, "/org/freedesktop/login1", f"{_NAME}.Manager")
+_SYSTEMD = Peer("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
+_BOOTED = "/run/systemd/system"  # there when systemd runs the guest; sd_booted(3)
+_NEEDS = "logind on the system bus"
+_SIGNAL = f"type='signal',sender='{_NAME}'"
+_RESTARTED = f"type='signal',sender='org.freedesktop.DBus',member='NameOwnerChanged',arg0='{_NAME}'"
+_CHANGED = f"{_SIGNAL},interface='org.freedesktop.DBus.Properties',member='PropertiesChanged'"
+
+_METHODS: Mapping[Verb, str] = {
+    "off": "PowerOff",
+    "halt": "Halt",
+    "reboot": "Reboot",
+    "suspend": "Suspend",
+    "hibernate": "Hibernate",
+}
+_UNABLE = {"na": "the hardware or its kernel cannot", "no": "logind forbids it"}
+_HEED = 1 << 0  # SD_LOGIND_ROOT_CHECK_INHIBITORS
+_SKIP = 1 << 4  # SD_LOGIND_SKIP_INHIBITORS, since systemd 257; before, root skips them without a flag
+_BLOCKED = (f"{_NAME}.BlockedByInhibitorLock", "org.freedesktop.DBus.Error.AccessDenied")
+_NEVER_US = 2**64 - 1
+
+# What cuts a shutdown short: it must outlive us, who are stopped early, and logind. A timer
+# that no shutdown stops has PID 1 itself kill, unmount and end, as reboot.target's own
+# JobTimeoutAction= does after 30 minutes; see systemd.unit(5), systemctl(1) --force.
+_TIMER = "guest-reconciler-deadline.timer"
+_COMMANDS: Mapping[Verb, str] = {"off": "poweroff", "halt": "halt", "reboot": "reboot"}
+_SYSTEMCTL = "/bin/systemctl"
+
+
+class LogindSessions(Sessions):
+    needs = _NEEDS
+
+    def __init__(self) -> None:
+        self._bus = Bus(
+            f"{_SIGNAL},interface='{_MANAGER.interface}',member='SessionNew'",
+            f"{_SIGNAL},interface='{_MANAGER.interface}',member='SessionRemoved'",
+            f"{_CHANGED},path_namespace='{_MANAGER.path}/session',arg0='{_NAME}.Session'",
+            _RESTARTED,
+        )
+
+    @classmethod
+    def available(cls) -> bool:
+        return _available()
+
+    def watches(self) -> tuple[Watch, ...]:
+        return (self._bus.watch(),)
+
+    def cancel(self) -> None:
+        self._bus.cancel()
+
+    def close(self) -> None:
+        self._bus.close()
+
+    def clocks(self) -> tuple[float, str]:
+        return time.clock_gettime(time.CLOCK_BOOTTIME), _stamp(time.time())
+
+    def sessions(self) -> tuple[Login, ...]:
+        (rows,) = self._bus.call(_MANAGER, "ListSessions")
+        logins = []
+        for id, uid, user, _, path in rows:
+            try:
+                found = self._bus.properties(Peer(_NAME, path, f"{_NAME}.Session"))
+            except BusError:
+                continue  # it ended since it was listed
+            logins.append(_login(id, uid, user, found))
+        return tuple(logins)
+
+    def lock(self, session: str) -> None:
+        self._bus.call(_MANAGER, "LockSession", "s", session)
+
+    def unlock(self, session: str) -> None:
+        self._bus.call(_MANAGER, "UnlockSession", "s", session)
+
+    def end(self, session: str) -> None:
+        try:
+            self._bus.call(_MANAGER, "TerminateSession", "s", session)
+        except BusError as error:
+            if error.name != f"{_NAME}.NoSuchSession":
+                raise
+
+
+class LogindPower(Switch):
+    needs = _NEEDS
+
+    def __init__(self) -> None:
+        self._bus = Bus(
+            f"{_SIGNAL},interface='{_MANAGER.interface}',member='PrepareForShutdown'",
+            f"{_SIGNAL},interface='{_MANAGER.interface}',member='PrepareForSleep'",
+            f"{_CHANGED},path='{_MANAGER.path}'",
+            _RESTARTED,
+        )
+
+    @classmethod
+    def available(cls) -> bool:
+        return _available()
+
+    def watches(self) -> tuple[Watch, ...]:
+        return (self._bus.watch(),)
+
+    def cancel(self) -> None:
+        self._bus.cancel()
+
+    def close(self) -> None:
+        self._bus.close()
+
+    def boot_clock_s(self) -> float:
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def machine(self) -> Machine:
+        found = self._bus.properties(_MANAGER)
+        (inhibitors,) = self._bus.call(_MANAGER, "ListInhibitors")
+        return Machine(
+            boot_id=_read("/proc/sys/kernel/random/boot_id"),
+            booted_at=_stamp(booted_s(_read("/proc/stat"))),
+            state=_state(found),
+            able=frozenset(verb for verb in _METHODS if self._can(verb) not in ("", *_UNABLE)),
+            inhibitors=tuple(sorted(map(_inhibitor, inhibitors), key=str)),
+            scheduled=_scheduled(found),
+        )
+
+    def bring(self, verb: Verb, *, message: str, heed: bool, deadline_s: float | None) -> None:
+        can = self._can(verb)
+        if can in ("", *_UNABLE):
+            raise Unsupported(f"cannot {verb}: {_UNABLE.get(can, 'logind does not know how')}")
+        if message:
+            self._bus.call(_MANAGER, "SetWallMessage", "sb", message, True)
+        if deadline_s is not None:
+            self._arm(verb, deadline_s)
+        try:
+            self._ask(verb, _HEED if heed else _SKIP)
+        except NoAnswer:
+            return  # often the answer is lost because the shutdown wins; the next look will tell
+        except DriverError as error:
+            if deadline_s is not None:
+                self._disarm()
+            if isinstance(error, BusError) and error.name in _BLOCKED and heed:
+                raise DriverError(f"cannot {verb}: somebody inhibits it") from error
+            raise
+
+    def _ask(self, verb: Verb, flags: int) -> None:
+        method = _METHODS[verb]
+        try:
+            self._bus.call(_MANAGER, f"{method}WithFlags", "t", flags)
+        except BusError as error:
+            if error.name == "org.freedesktop.DBus.Error.InvalidArgs" and flags == _SKIP:
+                self._bus.call(_MANAGER, f"{method}WithFlags", "t", 0)
+            elif error.name == "org.freedesktop.DBus.Error.UnknownMethod":  # elogind, systemd before 246
+                self._bus.call(_MANAGER, method, "b", False)
+            else:
+                raise
+
+    def _can(self, verb: Verb) -> str:
+        """yes, challenge, no, na; empty where logind is too old to say."""
+        try:
+            (answer,) = self._bus.call(_MANAGER, f"Can{_METHODS[verb]}")
+        except BusError:
+            return ""
+        return str(answer)
+
+    def _arm(self, verb: Verb, deadline_s: float) -> None:
+        self._disarm()  # one of another document
+        command = _COMMANDS[verb]
+        lasting = ("DefaultDependencies", ("b", False))
+        timer = [
+            ("Description", ("s", f"Cut a {command} short that takes too long")),
+            lasting,
+            ("TimersMonotonic", ("a(st)", [("OnActiveSec", round(deadline_s * 1e6))])),
+            ("AccuracyUSec", ("t", 1_000_000)),
+        ]
+        service = [
+            ("Description", ("s", f"Cut a {command} short")),
+            lasting,
+            ("Slice", ("s", "-.slice")),
+            ("Type", ("s", "oneshot")),
+            ("ExecStart", ("a(sasb)", [(_SYSTEMCTL, [_SYSTEMCTL, "--force", command], False)])),
+        ]
+        units = [(_TIMER.replace(".timer", ".service"), service)]
+        try:
+            self._bus.call(
+                _SYSTEMD, "StartTransientUnit", "ssa(sv)a(sa(sv))", _TIMER, "replace", timer, units
+            )
+        except (BusError, NoAnswer) as error:
+            self._disarm()
+            raise DriverError(f"cannot set a deadline for {verb}: {error}") from error
+
+    def _disarm(self) -> None:
+        with suppress(BusError, NoAnswer):  # as a rule there is none
+            self._bus.call(_SYSTEMD, "StopUnit", "ss", _TIMER, "replace")
+
+
+def _available() -> bool:
+    return Bus.there() and os.path.exists(_BOOTED)
+
+
+def _login(id: str, uid: int, user: str, found: Mapping[str, Any]) -> Login:
+    idle_s = found.get("IdleSinceHint", 0) // 1_000_000
+    return Login(
+        id=id,
+        user=user,
+        uid=uid,
+        seat=found["Seat"][0],
+        tty=found["TTY"],
+        display=found["Display"],
+        type=found["Type"],
+        group=found["Class"],
+        state=found["State"],
+        remote=found["Remote"],
+        locked=found.get("LockedHint", False),
+        idle_since=_stamp(idle_s) if found.get("IdleHint") and idle_s else "",
+    )
+
+
+def _state(found: Mapping[str, Any]) -> State:
+    if found["PreparingForShutdown"]:
+        return "shutting-down"
+    return "going-to-sleep" if found["PreparingForSleep"] else "running"
+
+
+def _inhibitor(row: tuple[str, str, str, str, int, int]) -> Inhibitor:
+    what, who, why, mode, uid, _ = row
+    return Inhibitor(tuple(sorted(what.split(":"))), who, why, mode, f"uid {uid}" if uid else "root")
+
+
+def _scheduled(found: Mapping[str, Any]) -> Scheduled | None:
+    verb, at_us = found.get("ScheduledShutdown", ("", 0))
+    return Scheduled(verb, _stamp(at_us // 1_000_000)) if verb and 0 < at_us < _NEVER_US else None
+
+
+def _stamp(epoch_s: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch_s))
+
+
+def _read(path: str) -> str:
+    with open(path) as file:
+        return file.read().strip()
