@@ -107,6 +107,7 @@ class Guardian:
         while not self._is_over():
             self._timer.set(self._due_s())
             ready = {fd for fd, _ in poll.poll()}
+            self._expire()  # before any message: a thaw that comes after the end did not end it
             if self._worker.done in ready:
                 self._take_outcome()
             if wake in ready:
@@ -240,19 +241,21 @@ class Guardian:
         if self._lease is not None:
             self._lease.end(why, message)
 
+    def _expire(self) -> None:
+        lease = self._lease
+        if lease is not None and lease.until_s is not None and kernel.boot_clock_s() >= lease.until_s:
+            early = lease.state == ENTERING
+            lease.end("LeaseEnded", "cannot freeze: the lease ended before all was frozen" if early else "")
+
     def _settle(self) -> None:
         """Do all that is due now; a thaw first of all."""
         lease = self._lease
         if lease is None:
             self._answer_all("thaw", {})
             return
-        now_s = kernel.boot_clock_s()
-        if lease.until_s is not None and now_s >= lease.until_s:
-            early = lease.state == ENTERING
-            lease.end("LeaseEnded", "cannot freeze: the lease ended before all was frozen" if early else "")
         for index in lease.to_thaw():
             lease.thawed(index, kernel.thaw(self._fds[index]))
-        step = lease.next(now_s)
+        step = lease.next(kernel.boot_clock_s())
         if step is not None:
             if step[0] == FREEZE and self._noted is None:
                 self._note_begin(lease)

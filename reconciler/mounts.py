@@ -1,7 +1,7 @@
 """Mounted filesystems: what mountinfo says of them, which can freeze, and in what order."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from reconciler.errors import Unsupported
@@ -50,20 +50,19 @@ def parse(mountinfo: str) -> tuple[Line, ...]:
 def hidden(lines: Sequence[Line]) -> frozenset[int]:
     """Ids of mounts that no path leads to, because another lies over them or over the way to them."""
     by_id = {line.id: line for line in lines}
-    children: dict[int, list[Line]] = {}
+    newest: dict[tuple[int, str], int] = {}  # by parent and path; a guest with containers has 1,000 mounts
     for line in lines:
-        children.setdefault(line.parent, []).append(line)
+        if line.parent != line.id:
+            newest[line.parent, line.path] = max(line.id, newest.get((line.parent, line.path), 0))
+
+    def shadowed(line: Line) -> bool:
+        """Whether another mount on the same parent lies over this one, or over the way to it."""
+        if newest.get((line.parent, line.path), line.id) != line.id:
+            return True
+        return any((line.parent, folder) in newest for folder in _above(line.path))
 
     def unreachable(line: Line) -> bool:
-        if any(child.path == line.path and child.id != line.id for child in children.get(line.id, ())):
-            return True
-        for _ in lines:  # a chain of parents is no longer than that
-            if _is_shadowed(line, children[line.parent]):
-                return True
-            if line.parent not in by_id or line.parent == line.id:
-                return False
-            line = by_id[line.parent]
-        return False
+        return (line.id, line.path) in newest or any(shadowed(step) for step in _ancestry(line, by_id))
 
     return frozenset(line.id for line in lines if unreachable(line))
 
@@ -131,14 +130,20 @@ def _plain(escaped: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), escaped)
 
 
-def _is_shadowed(line: Line, siblings: Sequence[Line]) -> bool:
-    """Whether another mount on the same parent lies over the way to this one, or over this one."""
-    return any(
-        other.id != line.id
-        and _is_below(line.path, other.path)
-        and (other.path != line.path or other.id > line.id)
-        for other in siblings
-    )
+def _ancestry(line: Line, by_id: Mapping[int, Line]) -> Iterator[Line]:
+    """A mount, the one it is mounted in, and so on up to the root."""
+    for _ in by_id:  # a chain is no longer than that
+        yield line
+        if line.parent == line.id or line.parent not in by_id:
+            return
+        line = by_id[line.parent]
+
+
+def _above(path: str) -> Iterator[str]:
+    """The folders that a path lies in, the root last."""
+    while path != "/":
+        path = path.rpartition("/")[0] or "/"
+        yield path
 
 
 def _is_below(path: str, folder: str) -> bool:

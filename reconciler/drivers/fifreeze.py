@@ -11,14 +11,14 @@ from fnmatch import fnmatchcase
 from reconciler.errors import DriverError, Forbidden
 from reconciler.guarding import hooks, kernel, ledger, rescue
 from reconciler.guarding.link import Link, LinkLost, LinkSilent
-from reconciler.mounts import Line, Mount, hidden, holder, parse, why_not
+from reconciler.mounts import Line, Mount, hidden, parse, why_not
 from reconciler.resource import Json, Watch
 from reconciler.resources.filesystems import Freeze, Freezer, PastFreeze, Seen
+from reconciler.sysblock import beneath
 
 MOUNTINFO = "/proc/self/mountinfo"
 _THAW_S = 5.0  # a thaw takes milliseconds; after this the guardian is taken for hung, and done without
 _TRIM_FAULTS_MAX = 32  # named in the status
-_DEPTH_MAX = 16  # of devices one on another; LUKS on LVM on MD on a partition has 5
 
 
 class FiFreeze(Freezer):
@@ -248,54 +248,6 @@ def _mount(line: Line, lines: Sequence[Line], unseen: frozenset[int]) -> Mount:
         else:
             size = space.f_blocks * space.f_frsize
             used = size - space.f_bfree * space.f_frsize
-    disks, images = _below(_device(line))
-    lower = [found.device for image in images if (found := holder(image, lines, unseen))]
-    return Mount(
-        line.id, line.path, line.type, line.device, disks, size, used, why_not(line, unseen), tuple(lower)
-    )
-
-
-def _device(line: Line) -> str:
-    """MAJOR:MINOR of the block device; btrfs and others name another one in mountinfo."""
-    if line.device.startswith("0:"):
-        try:
-            number = os.stat(line.source).st_rdev
-        except OSError:
-            return line.device
-        return f"{os.major(number)}:{os.minor(number)}"
-    return line.device
-
-
-def _below(device: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Kernel names of the whole disks under a block device, and image files of loop devices among them."""
-    disks: set[str] = set()
-    images: set[str] = set()
-    folders = {os.path.realpath(f"/sys/dev/block/{device}")}
-    for _ in range(_DEPTH_MAX):
-        lower: set[str] = set()
-        for folder in folders:
-            slaves = _list(f"{folder}/slaves")
-            if os.path.exists(f"{folder}/partition"):
-                lower.add(os.path.dirname(folder))
-            elif slaves:
-                lower |= {os.path.realpath(f"{folder}/slaves/{name}") for name in slaves}
-            elif os.path.exists(folder):
-                disks.add(os.path.basename(folder).replace("!", "/"))
-                images |= _image(folder)
-        folders = lower
-    return tuple(sorted(disks)), tuple(sorted(images))
-
-
-def _image(folder: str) -> set[str]:
-    try:
-        with open(f"{folder}/loop/backing_file", errors="surrogateescape") as file:
-            return {file.read().rstrip("\n")}
-    except OSError:
-        return set()
-
-
-def _list(folder: str) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []
+    below = beneath(line, lines, unseen)
+    why = why_not(line, unseen)
+    return Mount(line.id, line.path, line.type, line.device, below.disks, size, used, why, below.backed_by)

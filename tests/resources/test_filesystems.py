@@ -1,0 +1,355 @@
+"""Freeze, thaw and trim, decided without a filesystem in sight."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.documents import read
+from reconciler.errors import DriverError, InvalidSpec, Unsupported
+from reconciler.mounts import Mount
+from reconciler.resource import Action, Deed, Json, Past, Phase, Touch
+from reconciler.resources.filesystems import (
+    Desired,
+    Filesystems,
+    Freeze,
+    Freezer,
+    Observed,
+    PastFreeze,
+    Seen,
+    Trim,
+)
+
+ROOT = Mount(1, "/", "ext4", "8:1", disks=("sda",), size=1000, used=537)
+EFI = Mount(2, "/boot/efi", "vfat", "8:2", why_not="vfat cannot freeze")
+HOME = Mount(3, "/home", "xfs", "8:3")
+LOOP = Mount(4, "/mnt/image", "ext4", "7:0", backed_by=("8:3",))
+MOUNTS = (ROOT, EFI, HOME, LOOP)
+
+HELD = Freeze(
+    epoch=4, generation=7, until_s=160.0, devices=("7:0", "8:3", "8:1"), mounts=("/mnt/image", "/home", "/")
+)
+NOTHING = Observed(Seen(100.0, MOUNTS, epoch=3), generation=7)
+FROZEN = replace(NOTHING, seen=replace(NOTHING.seen, epoch=4, freeze=HELD), frozen_before=True)
+SPENT = replace(NOTHING, frozen_before=True)
+FREEZE = Desired(state="frozen")
+TRIM = Trim(token="t1", minimum=4096)
+
+THAW = Action("thaw", "filesystems", Phase.RELEASE)
+
+
+def freeze(lease_s: float = 60.0, mounts: Sequence[str] = (), generation: int = 7) -> Action:
+    terms = {"generation": generation, "lease_s": lease_s, "until_s": 100.0 + lease_s, "mounts": list(mounts)}
+    return Action("freeze", "filesystems", Phase.HOLD, f"freeze@{generation}", terms)
+
+
+def trim() -> Action:
+    return Action(
+        "trim", "filesystems", token="trim@t1", value={"minimum": 4096, "mounts": [], "token": "t1"}
+    )
+
+
+def held(**changes: Json) -> Observed:
+    return replace(FROZEN, seen=replace(FROZEN.seen, freeze=replace(HELD, **changes)))
+
+
+@pytest.mark.parametrize(
+    ("desired", "observed", "actions"),
+    [
+        pytest.param(Desired(), NOTHING, [], id="not managed"),
+        pytest.param(Desired(), FROZEN, [THAW], id="not managed any more"),
+        pytest.param(Desired(state="thawed"), NOTHING, [], id="thawed and so desired"),
+        pytest.param(Desired(state="thawed"), FROZEN, [THAW], id="thaw"),
+        pytest.param(FREEZE, NOTHING, [freeze()], id="freeze"),
+        pytest.param(FREEZE, FROZEN, [], id="already held"),
+        pytest.param(FREEZE, SPENT, [], id="spent: no second freeze for one generation"),
+        pytest.param(FREEZE, held(until_s=100.0), [THAW], id="the lease ended and nobody thawed"),
+        pytest.param(FREEZE, held(guarded=False), [THAW], id="the guardian died"),
+        pytest.param(
+            FREEZE,
+            replace(FROZEN, generation=8, frozen_before=False),
+            [THAW, freeze(generation=8)],
+            id="another generation has a freeze of its own",
+        ),
+        pytest.param(
+            Desired(state="frozen", lease_s=3600, mounts=("/home",)),
+            NOTHING,
+            [freeze(600.0, ["/home"])],
+            id="the policy cuts the lease",
+        ),
+        pytest.param(Desired(trim=TRIM), NOTHING, [trim()], id="trim"),
+        pytest.param(Desired(trim=TRIM), replace(NOTHING, trimmed_before=True), [], id="trimmed once"),
+        pytest.param(
+            Desired(state="frozen", trim=TRIM), NOTHING, [trim(), freeze()], id="trim before freeze"
+        ),
+    ],
+)
+def test_plan(desired: Desired, observed: Observed, actions: list[Action]) -> None:
+    assert list(Filesystems.plan(desired, Filesystems.diff(desired, observed))) == actions
+
+
+@pytest.mark.parametrize(
+    ("desired", "observed", "ready", "reason", "message"),
+    [
+        pytest.param(FREEZE, FROZEN, True, "InSync", "3 of 3 frozen", id="frozen"),
+        pytest.param(
+            Desired(state="frozen", lease_s=700.0),
+            FROZEN,
+            True,
+            "InSync",
+            "3 of 3 frozen; the guest's policy cut the lease to 600 s",
+            id="with less of a lease than was asked for",
+        ),
+        pytest.param(FREEZE, held(note="x"), True, "InSync", "3 of 3 frozen; x", id="a guardian with a lack"),
+        pytest.param(FREEZE, NOTHING, False, "Drifted", "to be frozen", id="not frozen yet"),
+        pytest.param(
+            FREEZE,
+            SPENT,
+            False,
+            "LeaseEnded",
+            "the freeze of this document is spent",
+            id="spent, and none knows how",
+        ),
+        pytest.param(
+            FREEZE,
+            replace(SPENT, seen=replace(SPENT.seen, last=PastFreeze(4, 7, "Broken", "/home was thawed"))),
+            False,
+            "LeaseEnded",
+            "freeze 4 is over (Broken): /home was thawed",
+            id="spent, and how",
+        ),
+        pytest.param(
+            FREEZE,
+            held(devices=("8:3", "8:1")),
+            False,
+            "MountedSince",
+            "mounted after the freeze and not frozen: /mnt/image",
+            id="a disk that came later",
+        ),
+        pytest.param(
+            Desired(state="frozen", mounts=("/home",)),
+            held(devices=("8:3",)),
+            True,
+            "InSync",
+            "1 of 1 frozen",
+            id="others do not matter where some are named",
+        ),
+        pytest.param(Desired(state="thawed"), NOTHING, True, "InSync", "", id="thawed"),
+        pytest.param(
+            Desired(trim=TRIM),
+            replace(
+                NOTHING,
+                trimmed_before=True,
+                seen=replace(
+                    NOTHING.seen,
+                    trimmed={"token": "t1", "trimmed": {"/": 5, "/home": 7}, "refused": {"/x": "no"}},
+                ),
+            ),
+            True,
+            "InSync",
+            "trimmed 12 bytes; /x: no",
+            id="trimmed",
+        ),
+    ],
+)
+def test_verdict(desired: Desired, observed: Observed, ready: bool, reason: str, message: str) -> None:
+    verdict = Filesystems.verdict(desired, observed, Filesystems.diff(desired, observed))
+    assert (verdict.ready, verdict.reason, verdict.message) == (ready, reason, message)
+
+
+frozen_states = st.sampled_from([None, HELD, replace(HELD, generation=6), replace(HELD, guarded=False)])
+observations = st.builds(
+    Observed,
+    st.builds(
+        Seen,
+        boot_clock_s=st.floats(0, 300),
+        mounts=st.lists(st.sampled_from(MOUNTS), unique=True).map(lambda found: (ROOT, *found)),
+        epoch=st.integers(0, 9),
+        freeze=frozen_states,
+    ),
+    generation=st.just(7),
+    frozen_before=st.booleans(),
+    trimmed_before=st.booleans(),
+)
+wishes = st.builds(
+    Desired,
+    state=st.sampled_from([None, "frozen", "thawed"]),
+    lease_s=st.floats(1, 1000),
+    mounts=st.sampled_from([(), ("/",)]),
+    trim=st.sampled_from([None, TRIM]),
+)
+
+
+@given(wishes, observations)
+def test_a_plan_converges(desired: Desired, observed: Observed) -> None:
+    after = observed
+    for action in Filesystems.plan(desired, Filesystems.diff(desired, observed)):
+        after = Filesystems.foresee(after, action)
+    assert Filesystems.diff(desired, after) == ()
+    if desired.state != "frozen":
+        assert not Filesystems.holding(after)
+
+
+def test_a_freeze_that_is_rehearsed_shows_an_epoch_and_ends() -> None:
+    during = Filesystems.show(Filesystems.foresee(NOTHING, freeze()))
+    assert during["freeze"] == {
+        "epoch": 4,
+        "generation": 7,
+        "until": 160.0,
+        "mounts": ["/mnt/image", "/home", "/"],
+    }
+    later = replace(NOTHING, seen=replace(NOTHING.seen, boot_clock_s=160.0))
+    after = Filesystems.show(Filesystems.foresee(later, freeze()))
+    assert "freeze" not in after
+    assert after["lastFreeze"] == {"epoch": 4, "generation": 7, "ended": "LeaseEnded"}
+
+
+def test_what_is_shown_of_a_mount() -> None:
+    shown = Filesystems.show(FROZEN)["mounts"]
+    assert shown[0] == {
+        "path": "/",
+        "type": "ext4",
+        "device": "8:1",
+        "frozen": True,
+        "canFreeze": True,
+        "size": 1000,
+        "usedPercent": 50,
+        "disks": ["sda"],
+    }
+    assert [(mount["path"], mount["frozen"]) for mount in shown[1:]] == [
+        ("/home", True),
+        ("/mnt/image", True),
+        ("/boot/efi", False),
+    ]
+
+
+def test_it_looks_again_when_the_guardian_should_have_thawed() -> None:
+    assert Filesystems.due_s(FREEZE, FROZEN) == 160.25
+    assert Filesystems.due_s(FREEZE, NOTHING) is None
+
+
+def test_notices_tell_of_a_freeze_and_its_end() -> None:
+    over = replace(SPENT, seen=replace(SPENT.seen, last=PastFreeze(4, 7, "LeaseEnded")))
+    assert [notice.reason for notice in Filesystems.notices(NOTHING, FROZEN)] == ["Frozen"]
+    assert [notice.reason for notice in Filesystems.notices(FROZEN, over)] == ["LeaseEnded"]
+    assert Filesystems.notices(over, over) == ()
+
+
+def test_what_it_reaches_for() -> None:
+    desired = Desired(state="frozen", mounts=("/a",), trim=Trim(token="t", mounts=("/b",)))
+    assert Filesystems.touches(desired) == (Touch("path", "/a"), Touch("path", "/b"))
+
+
+@pytest.mark.parametrize(
+    ("text", "desired"),
+    [
+        pytest.param("filesystems: frozen", FREEZE, id="short"),
+        pytest.param("filesystems: thawed", Desired(state="thawed"), id="short, thawed"),
+        pytest.param(
+            "filesystems: {state: frozen, lease: 1m30s, mounts: [/data/, /home]}",
+            Desired(state="frozen", lease_s=90, mounts=("/data", "/home")),
+            id="long",
+        ),
+        pytest.param(
+            "filesystems: {trim: {token: 42, minimum: 1MiB, mounts: [/data]}}",
+            Desired(trim=Trim(token="42", minimum=1 << 20, mounts=("/data",))),
+            id="trim alone",
+        ),
+    ],
+)
+def test_both_forms(text: str, desired: Desired) -> None:
+    assert Filesystems.parse(read(text)[0].normal["filesystems"]) == desired
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        pytest.param("filesystems: frozn", 'did you mean "frozen"', id="word"),
+        pytest.param("filesystems: {state: frozen, lease: 1ms}", "at least 1s", id="lease too short"),
+        pytest.param("filesystems: {mounts: [data]}", "mounts", id="not a path"),
+        pytest.param("filesystems: {trim: {minimum: 1}}", "token", id="trim without token"),
+    ],
+)
+def test_refusals(text: str, why: str) -> None:
+    with pytest.raises(InvalidSpec, match=why):
+        read(text)
+
+
+@dataclass
+class FakeFreezer:
+    """A guest in memory: freezes at once and remembers."""
+
+    seen: Seen = field(default_factory=lambda: NOTHING.seen)
+    lease_s_max: float = 600.0
+    done: list[object] = field(default_factory=list)
+
+    @classmethod
+    def available(cls) -> bool:
+        return True
+
+    def look(self) -> Seen:
+        return self.seen
+
+    def freeze(self, generation: int, lease_s: float, mounts: Sequence[Mount]) -> None:
+        self.done.append((generation, lease_s, [mount.path for mount in mounts]))
+
+    def thaw(self) -> None:
+        self.done.append("thaw")
+
+    def renew(self, generation: int, lease_s: float) -> tuple[int, float]:
+        if generation != 7:
+            raise DriverError("cannot renew: no freeze of that generation holds")
+        return 4, self.seen.boot_clock_s + lease_s
+
+    def trim(self, token: str, minimum: int, mounts: Sequence[Mount]) -> None:
+        self.done.append((token, minimum, [mount.path for mount in mounts]))
+
+
+FREEZER: Freezer = FakeFreezer()  # holds the fake to its port, for the type checker
+
+
+def test_acts_reach_the_driver() -> None:
+    guest = FakeFreezer()
+    kind = Filesystems(guest)
+    for action in (freeze(3600.0), THAW, trim()):
+        kind.act(action)
+    assert guest.done == [
+        (7, 600.0, ["/mnt/image", "/home", "/"]),
+        "thaw",
+        ("t1", 4096, ["/", "/home", "/mnt/image"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        pytest.param("/boot/efi", "cannot freeze /boot/efi: vfat cannot freeze", id="it cannot"),
+        pytest.param(
+            "/nowhere", "cannot freeze /nowhere: no filesystem on a disk is mounted there", id="none there"
+        ),
+    ],
+)
+def test_a_mount_that_cannot_freeze_refuses_them_all(path: str, why: str) -> None:
+    guest = FakeFreezer()
+    with pytest.raises(Unsupported, match=why):
+        Filesystems(guest).act(freeze(mounts=["/home", path]))
+    assert guest.done == []
+
+
+def test_a_lease_is_renewed_up_to_the_cap() -> None:
+    kind = Filesystems(FakeFreezer())
+    assert kind.renew(7, 30.0) == {"epoch": 4, "remaining": 30.0}
+    assert kind.renew(7, 9000.0) == {"epoch": 4, "remaining": 600.0}
+    with pytest.raises(DriverError, match="at least 1 s"):
+        kind.renew(7, 0.5)
+    with pytest.raises(DriverError, match="of that generation"):
+        kind.act(Action("renew", "filesystems", value={"generation": 6, "lease_s": 30.0}))
+
+
+def test_the_past_is_observed() -> None:
+    deeds = {"freeze@7": Deed("done", "b", 7), "trim@t1": Deed("refused", "b", 7)}
+    past = Past(generation=7, boot_id="b", deeds=deeds)
+    observed = Filesystems(FakeFreezer()).observe(Desired(trim=TRIM), past)
+    assert (observed.frozen_before, observed.trimmed_before) == (True, False)
