@@ -14,7 +14,10 @@ from dataclasses import dataclass
 from reconciler.mounts import Line, holder
 
 SYS = "/sys"
-TEXT_BYTES_MAX = 4096  # what sysfs gives at once, a page
+UDEV = "/run/udev"
+
+_TEXT_BYTES_MAX = 4096  # what sysfs gives at once, a page
+_UDEV_BYTES_MAX = 16 * 1024  # of what udev keeps of one device; 2 KiB are usual
 
 _DEVICES_MAX = 1024  # looked at for one filesystem; a RAID of hundreds of disks is rare
 _ANONYMOUS = "0:"  # how the numbers begin that belong to no block device
@@ -68,7 +71,7 @@ def text(path: str) -> str | None:
     """What a file of sysfs says, without the line's end; None when there is no such file."""
     try:
         with open(path, "rb", buffering=0) as file:
-            data = file.read(TEXT_BYTES_MAX) or b""
+            data = file.read(_TEXT_BYTES_MAX) or b""
     except OSError:
         return None
     return os.fsdecode(data).strip("\n\0 ")
@@ -80,6 +83,28 @@ def entries(path: str) -> list[str]:
         return sorted(os.listdir(path))
     except OSError:
         return []
+
+
+def properties(number: str, udev: str = UDEV) -> dict[str, str]:
+    """What udev found out about a block device: ID_FS_UUID_ENC and so on; empty without udev."""
+    try:
+        with open(f"{udev}/data/b{number}", "rb", buffering=0) as file:
+            data = file.read(_UDEV_BYTES_MAX) or b""
+    except (OSError, ValueError):
+        return {}
+    pairs = (
+        line[2:].partition("=") for line in data.decode(errors="replace").split("\n") if line[:2] == "E:"
+    )
+    return {name: _decoded(value) for name, _, value in pairs}
+
+
+def _decoded(value: str) -> str:
+    """Undo the hexadecimal escapes of names that end in _ENC; others have none."""
+    return re.sub(r"(?:\\x[0-9a-f]{2})+", _bytes, value)
+
+
+def _bytes(escaped: re.Match[str]) -> str:
+    return bytes.fromhex(escaped[0].replace("\\x", "")).decode(errors="replace")
 
 
 def _number(source: str) -> str | None:

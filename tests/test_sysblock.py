@@ -9,7 +9,7 @@ import pytest
 
 from reconciler import sysblock
 from reconciler.mounts import Line, hidden, parse
-from reconciler.sysblock import Beneath, beneath, entries, numbers, text
+from reconciler.sysblock import Beneath, beneath, entries, numbers, properties, text
 
 
 class Sys:
@@ -190,6 +190,17 @@ def test_text_and_entries(tmp_path: Path) -> None:
     assert text(str(tmp_path / "missing")) is None
     assert entries(str(tmp_path)) == ["file"]
     assert entries(str(tmp_path / "file")) == []
+
+
+def test_what_udev_knows(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    known = (
+        "S:disk/by-uuid/1\nI:12\nE:ID_FS_LABEL_ENC=a\\x20b\\xc3\\xa4\\xff\nE:ID_FS_UUID=1\nG:systemd\nE:odd\n"
+    )
+    (tmp_path / "data" / "b8:1").write_text(known)
+    found = properties("8:1", str(tmp_path))
+    assert found == {"ID_FS_LABEL_ENC": "a b\u00e4\ufffd", "ID_FS_UUID": "1", "odd": ""}
+    assert properties("8:2", str(tmp_path)) == {}
 
 
 def test_every_filesystem_on_a_disk_of_this_machine_has_a_disk() -> None:
