@@ -29,7 +29,7 @@ _METHODS: Mapping[Verb, str] = {
     "hibernate": "Hibernate",
 }
 _UNABLE = {"na": "the hardware or its kernel cannot", "no": "logind forbids it"}
-_HEED = 1 << 0  # SD_LOGIND_ROOT_CHECK_INHIBITORS
+_HEED = 1 << 0  # SD_LOGIND_ROOT_CHECK_INHIBITORS; root's own it never checks, so the kind does
 _SKIP = 1 << 4  # SD_LOGIND_SKIP_INHIBITORS, since systemd 257; before, root skips them without a flag
 _BLOCKED = (f"{_NAME}.BlockedByInhibitorLock", "org.freedesktop.DBus.Error.AccessDenied")
 _NEVER_US = 2**64 - 1
@@ -137,20 +137,27 @@ class LogindPower(Switch):
         can = self._can(verb)
         if can in ("", *_UNABLE):
             raise Unsupported(f"cannot {verb}: {_UNABLE.get(can, 'logind does not know how')}")
-        if message:
-            self._bus.call(_MANAGER, "SetWallMessage", "sb", message, True)
-        if deadline_s is not None:
-            self._arm(verb, deadline_s)
         try:
-            self._ask(verb, _HEED if heed else _SKIP)
-        except NoAnswer:
-            return  # often the answer is lost because the shutdown wins; the next look will tell
-        except DriverError as error:
+            if message:
+                self._bus.call(_MANAGER, "SetWallMessage", "sb", message, True)
             if deadline_s is not None:
-                self._disarm()
+                self._arm(verb, deadline_s)
+            # Often the answer is lost because the shutdown wins; the next look will tell.
+            with suppress(NoAnswer):
+                self._ask(verb, _HEED if heed else _SKIP)
+        except DriverError as error:
+            self._take_back(message, deadline_s)
             if isinstance(error, BusError) and error.name in _BLOCKED and heed:
                 raise DriverError(f"cannot {verb}: somebody inhibits it") from error
             raise
+
+    def _take_back(self, message: str, deadline_s: float | None) -> None:
+        """So that a shutdown by somebody else is neither announced in our words nor cut short."""
+        if deadline_s is not None:
+            self._disarm()
+        if message:
+            with suppress(BusError, NoAnswer):
+                self._bus.call(_MANAGER, "SetWallMessage", "sb", "", True)
 
     def _ask(self, verb: Verb, flags: int) -> None:
         method = _METHODS[verb]
@@ -195,7 +202,6 @@ class LogindPower(Switch):
                 _SYSTEMD, "StartTransientUnit", "ssa(sv)a(sa(sv))", _TIMER, "replace", timer, units
             )
         except (BusError, NoAnswer) as error:
-            self._disarm()
             raise DriverError(f"cannot set a deadline for {verb}: {error}") from error
 
     def _disarm(self) -> None:

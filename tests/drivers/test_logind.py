@@ -282,12 +282,13 @@ def test_a_deadline_is_set_before_anything_is_stopped(
     )
 
 
-def test_a_refused_shutdown_has_no_deadline_left(
+def test_of_a_refused_shutdown_nothing_is_left(
     guest: FakeLogind, power: LogindPower, units: list[tuple[Any, ...]]
 ) -> None:
     guest.refuses = {"HaltWithFlags": ("org.freedesktop.login1.OperationInProgress", "busy")}
     with pytest.raises(DriverError, match="cannot HaltWithFlags: busy"):
-        power.bring("halt", message="", heed=True, deadline_s=1)
+        power.bring("halt", message="Bye", heed=True, deadline_s=1)
+    assert guest.heard == [("SetWallMessage", "Bye", True), ("SetWallMessage", "", True)]
     assert [method for method, *_ in units] == ["StopUnit", "StartTransientUnit", "StopUnit"]
 
 
