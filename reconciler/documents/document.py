@@ -102,7 +102,7 @@ def read(text: str | bytes, *, source: str = "-", kinds: Kinds | None = None) ->
     Raises InvalidSpec with the faults of all documents, in the order of the text.
     """
     trees, syntax_fault = read_trees(text)
-    reading = _Reading(source, kinds or every_kind())
+    reading = _Reading(source, every_kind() if kinds is None else kinds)
     for tree in trees:
         # The document in which the reading ended lacks its rest: rules would complain of that.
         torn = syntax_fault is not None and tree is trees[-1]
@@ -116,7 +116,7 @@ def read(text: str | bytes, *, source: str = "-", kinds: Kinds | None = None) ->
 def normalise(spec: object, *, kinds: Kinds | None = None) -> Normal:
     """The normal form of a JSON object of kinds, each short or long; raises InvalidSpec."""
     tree, fault = object_tree(spec)
-    normal, found = ({}, []) if fault else normal_spec(tree.value, kinds or every_kind())
+    normal, found = ({}, []) if fault else normal_spec(tree.value, every_kind() if kinds is None else kinds)
     faults = [tree.fault(finding, "", ("spec",)) for finding in once(tree.findings, found)]
     refuse([*faults, *([Fault(0, 0, "spec", fault.message)] if fault else [])])
     return normal

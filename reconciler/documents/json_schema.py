@@ -12,7 +12,7 @@ from typing import Any
 
 from reconciler.documents.document import ENVELOPE
 from reconciler.documents.kinds import Kind, Kinds, every_kind, fields
-from reconciler.documents.rules import TEXT_CHARS_MAX, types_of, validator_of
+from reconciler.documents.rules import TEXT_CHARS_MAX, RulesValidator, compiled, types_of
 from reconciler.documents.scalars import SCALARS
 from reconciler.resource import Json, Rules
 
@@ -94,12 +94,12 @@ def schema_of(rule: Rules) -> Schema:
 
 def _notes(rule: Rules) -> Schema:
     meta = rule.get("meta", {})
-    notes = {"description": meta["description"]} if "description" in meta else {}
+    notes: Schema = {"description": meta["description"]} if "description" in meta else {}
     # A default in words is for people: a schema's is a value that could have been written.
-    if "default" in meta and validator_of({"default": rule}).validate(
-        {"default": meta["default"]}, normalize=False
-    ):
-        notes["default"] = meta["default"]
+    if "default" in meta:
+        check = RulesValidator({"default": compiled(rule)})
+        if check.validate({"default": meta["default"]}, normalize=False):
+            notes["default"] = meta["default"]
     return notes | ({"writeOnly": True} if meta.get("secret") else {})
 
 

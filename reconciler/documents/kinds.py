@@ -47,7 +47,8 @@ def every_kind() -> Kinds:
 
 def fields(kind: Kind) -> Rules:
     """The rules of the fields of the long form, `enforce` among them."""
-    return {**kind.rules, "enforce": ENFORCE}
+    enforce = {**ENFORCE, "meta": {**ENFORCE["meta"], "default": kind.enforce}}
+    return {**kind.rules, "enforce": enforce}
 
 
 @cache
