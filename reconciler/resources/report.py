@@ -86,8 +86,7 @@ _ALL = "*"
 
 FIGURES: Mapping[str, Mapping[str, _Figure]] = {
     "memory": {
-        name: _OF_TOTAL
-        for name in ("available", "free", "used", "buffers", "cached", "shared", "slab", "dirty")
+        name: _OF_TOTAL for name in ("available", "free", "buffers", "cached", "shared", "slab", "dirty")
     },
     "swap": {
         "free": _OF_TOTAL,
