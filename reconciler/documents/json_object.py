@@ -1,4 +1,4 @@
-"""JSON objects, as json.loads returns them, as events: what comes over a channel has no lines."""
+"""JSON objects, as json.loads returns them, as events: what came over a channel."""
 
 from collections.abc import Iterator
 

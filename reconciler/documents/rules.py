@@ -1,4 +1,4 @@
-"""Rules: what kinds may say in them, how cerberus checks a value by them, and the normal form.
+"""Rules: what kinds may say in them, and how a value is checked and takes its normal form.
 
 The vocabulary is cerberus' own less what would fill in, drop or rename (only what is
 written is managed), with the types of `scalars` and these habits:

@@ -1,4 +1,4 @@
-"""YAML text as events: PyYAML parses, and what a word means is decided here, not by YAML 1.1."""
+"""YAML text as events: PyYAML parses, but what a word means is not for YAML 1.1 to say."""
 
 from collections.abc import Iterator
 from typing import Any
