@@ -101,7 +101,9 @@ class Guest:
         self.qmp("cont")
 
     def command_line(self) -> list[str]:
-        line = f"qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp 2 -m {MEMORY_MIB}".split()
+        # No guest outlives its tests, even when they are killed.
+        line = ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-accel", "tcg,thread=multi"]
+        line += f"-cpu max -smp 2 -m {MEMORY_MIB}".split()
         line += ["-nodefaults", "-no-user-config", "-display", "none", "-device", "VGA"]
         line += ["-device", "virtio-rng-pci"]
         line += f"-netdev user,id=net,restrict=on -device virtio-net-pci,netdev=net,mac={MAC}".split()

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.vm
 
 EXPOSURE_MAX = 5.0  # measured 4.9; what is left is what freezing and shutting down take
 RSS_MIB_MAX = 16
+WAKEUPS_MAX = 2  # a minute, in a guest that has what its document says
 
 
 def shown(guest: Guest, name: str) -> str:
@@ -81,6 +82,17 @@ def test_it_is_small(guest: Guest, host: Host, record_property: Record) -> None:
     rss_kib = int(guest.text(f"awk '/VmRSS/ {{print $2}}' /proc/{agent(guest)}/status"))
     record_property("rss_kib", rss_kib)
     assert rss_kib <= RSS_MIB_MAX << 10
+
+
+def test_a_quiet_guest_is_left_alone(guest: Guest, host: Host, record_property: Record) -> None:
+    host.converge({"hostname": "web-01", "session": "unlocked"})
+    count = f"awk '/^voluntary/ {{sum += $2}} END {{print sum}}' /proc/{agent(guest)}/task/*/status"
+    guest.run("sleep 10")  # whatever the document has set going
+    before = int(guest.text(count))
+    guest.run("sleep 60", 90)
+    wakeups = int(guest.text(count)) - before
+    record_property("wakeups_a_minute", wakeups)
+    assert wakeups <= WAKEUPS_MAX
 
 
 def test_check_says_what_this_guest_can_do(guest: Guest) -> None:
