@@ -53,12 +53,14 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             ["collectd", "-f", "-C", str(folder / "conf")], stdout=subprocess.DEVNULL
         ) as process,
     ):
-        for watch, name in ((load, "load"), (memory, "memory")):
-            while not any((folder / "csv" / "guest" / name).glob("*")):
-                assert select.select([watch], [], [], 30)[0], "collectd did not start"
-                watch.drain()
-        yield folder
-        process.terminate()
+        try:
+            for watch, name in ((load, "load"), (memory, "memory")):
+                while not any((folder / "csv" / "guest" / name).glob("*")):
+                    assert select.select([watch], [], [], 30)[0], "collectd did not start"
+                    watch.drain()
+            yield folder
+        finally:
+            process.terminate()
 
 
 @pytest.fixture
