@@ -69,7 +69,7 @@ install:
 	    install -D -m 644 "$$file" "$(DESTDIR)$(LIBRARY)/$$file"; \
 	done
 	# Checked never: nobody edits the installed code, and a start saves a look at each source.
-	/usr/bin/python3 -m compileall -q --invalidation-mode unchecked-hash -s '$(DESTDIR)' -p / \
+	$(firstword $(wildcard /usr/bin/python3) $(PYTHON)) -m compileall -q --invalidation-mode unchecked-hash -s '$(DESTDIR)' -p / \
 	    $(DESTDIR)$(LIBRARY)/reconciler $(DESTDIR)$(LIBRARY)/guest_runtime
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/guest-reconciler/freeze.d \
 	    $(DESTDIR)/etc/guest-reconciler/metrics.exec.d
