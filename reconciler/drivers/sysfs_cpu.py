@@ -1,0 +1,154 @@
+"""Processors from /sys/devices/system/cpu and /proc/cpuinfo; see the kernel's cputopology.rst."""
+
+import os
+import re
+import time
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
+
+from reconciler.errors import DriverError, Unsupported
+from reconciler.resource import Json, Watch
+from reconciler.resources.report import Source
+
+_FILE_BYTES_MAX = 16 * 1024  # the first processor's part of cpuinfo has 1.5 KiB, a list of processors 4
+_CPUS_MAX = 8192  # NR_CPUS of the largest kernels
+_TOPOLOGY_CPUS_MAX = 512  # two small files for each: 10 ms in all
+_TEXT_CHARS_MAX = 128  # CPUID's brand string has 48
+
+_NETLINK_KOBJECT_UEVENT = 15  # linux/netlink.h
+_BY_KERNEL = 1  # its multicast group
+_EVENT_BYTES = 8192  # twice what the kernel writes for one event
+_EVENTS_MAX = 256  # taken in at once; a storm must not hold the loop
+
+_MODEL = ("model name", "cpu model", "Model", "Processor", "cpu")  # x86; MIPS; ARM; old ARM; POWER
+_VENDOR = ("vendor_id", "CPU implementer")
+
+
+class SysfsCpu(Source):
+    """`cpus`: `{logical, present, possible, onlineList, cores?, sockets?, model?, vendor?, maxHz?}`.
+
+    `logical` counts those online, `possible` those for which the kernel has made room, and
+    `cores` and `sockets` those that have a processor online. Times are not told: they never
+    stand still, and the load says as much.
+    """
+
+    items: ClassVar[tuple[str, ...]] = ("cpus",)
+    needs: ClassVar[str] = "/sys/devices/system/cpu"
+
+    def __init__(self, root: str = "") -> None:
+        self._cpus = f"{root}/sys/devices/system/cpu"
+        self._info = f"{root}/proc/cpuinfo"
+
+    @classmethod
+    def available(cls) -> bool:
+        return os.path.isdir("/sys/devices/system/cpu")
+
+    def boot_clock_s(self) -> float:
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def watches(self) -> Sequence[Watch]:
+        try:
+            return (CpuEvents(self.items),)
+        except OSError:
+            return ()  # without rights to it, the period is left
+
+    def read(self, item: str) -> Json:
+        assert item in self.items
+        listed = self._text("online")
+        if not listed:
+            raise Unsupported(f"cannot count processors: there is no {self._cpus}/online")
+        online = tuple(members(listed))
+        told: dict[str, Json] = {
+            "logical": len(online),
+            "present": sum(1 for _ in members(self._text("present"))) or len(online),
+            "possible": sum(1 for _ in members(self._text("possible"))) or len(online),
+            "onlineList": listed,
+        }
+        told |= self._topology(online) | model(self._file(self._info))
+        khz = self._text(f"cpu{online[0]}/cpufreq/cpuinfo_max_freq") if online else ""
+        return told | ({"maxHz": int(khz) * 1000} if khz.isascii() and khz.isdecimal() else {})
+
+    def _topology(self, online: Sequence[int]) -> dict[str, int]:
+        if len(online) > _TOPOLOGY_CPUS_MAX:
+            return {}
+        sockets = {self._text(f"cpu{cpu}/topology/physical_package_id") for cpu in online}
+        # The older name of core_cpus_list says the same, and is there in every kernel.
+        cores = {self._text(f"cpu{cpu}/topology/thread_siblings_list") for cpu in online}
+        told = {"cores": len(cores - {""}), "sockets": len(sockets - {"", "-1"})}
+        return {name: count for name, count in told.items() if count}
+
+    def _text(self, name: str) -> str:
+        return self._file(f"{self._cpus}/{name}").strip()
+
+    def _file(self, path: str) -> str:
+        """Empty where there is no such file."""
+        try:
+            with open(path, "rb") as file:
+                return file.read(_FILE_BYTES_MAX).decode(errors="replace")
+        except (FileNotFoundError, NotADirectoryError):
+            return ""
+        except OSError as error:
+            raise DriverError(f"cannot read {path}: {error.strerror}") from error
+
+
+class CpuEvents:
+    """A `Watch` on processors that come and go: the kernel's own events, without udev."""
+
+    def __init__(self, items: tuple[str, ...]) -> None:
+        # Late: a guest may watch no processors, and socket takes 0.5 MiB.
+        import socket
+
+        self.items = items
+        kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+        self._socket = socket.socket(socket.AF_NETLINK, kind, _NETLINK_KOBJECT_UEVENT)
+        try:
+            self._socket.bind((0, _BY_KERNEL))
+        except OSError:
+            self._socket.close()
+            raise
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def drain(self) -> bool:
+        changed = False
+        for _ in range(_EVENTS_MAX):
+            try:
+                data, sender = self._socket.recvfrom(_EVENT_BYTES)
+            except BlockingIOError:
+                break
+            except OSError:
+                return True  # ENOBUFS: events were lost, and one may have been ours
+            # Only the kernel has port 0: nobody else's word counts.
+            changed = changed or (sender[0] == 0 and b"SUBSYSTEM=cpu" in data.split(b"\0"))
+        return changed
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def members(listed: str) -> Iterator[int]:
+    """`0-2,5` as 0, 1, 2, 5; what is no such list ends it. At most `_CPUS_MAX` numbers."""
+    left = _CPUS_MAX
+    for part in listed.split(","):
+        match = re.fullmatch(r"\s*([0-9]{1,9})(?:-([0-9]{1,9}))?\s*", part)
+        if not match:
+            return
+        for cpu in range(int(match[1]), int(match[2] or match[1]) + 1):
+            if not left:
+                return
+            left -= 1
+            yield cpu
+
+
+def model(cpuinfo: str) -> dict[str, str]:
+    """Model and vendor of the first processor in /proc/cpuinfo, whose fields differ by architecture."""
+    found: dict[str, str] = {}
+    for line in cpuinfo.splitlines():
+        name, _, value = line.partition(":")
+        found.setdefault(name.strip(), value.strip()[:_TEXT_CHARS_MAX])
+    told = {
+        "model": next((found[name] for name in _MODEL if found.get(name)), ""),
+        "vendor": next((found[name] for name in _VENDOR if found.get(name)), ""),
+    }
+    return {name: value for name, value in told.items() if value}
