@@ -36,9 +36,9 @@ _CONTINUED = frozenset({b" ", b"\t"})  # how most lines begin, those of descript
 class Dpkg(Source):
     """Reads the database directly: dpkg-query costs a process, python-apt 50 MiB.
 
-    `apps`: `{package: {manager, version, arch, vendor?, installed?, size?}}`. The key is the
-    name, and `name:arch` where another architecture of it is there too and is the machine's
-    own. `vendor` is whoever made the package, `installed` the time (RFC 3339) at which this
+    `apps`: `{dpkg: {package: {version, arch, vendor?, installed?, size?}}}`. A package goes by
+    its name, and by `name:arch` where another architecture of it is there too and is the
+    machine's own. `vendor` is whoever made the package, `installed` the time (RFC 3339) at which this
     version was unpacked, `size` bytes on disk.
     """
 
@@ -64,7 +64,7 @@ class Dpkg(Source):
                     raise DriverError(
                         f"cannot list packages: dpkg's status is over {_STATUS_BYTES_MAX} bytes"
                     )
-                return _named(self._app(stanza) for stanza in installed(status))
+                return {"dpkg": _named(self._app(stanza) for stanza in installed(status))}
         except OSError as error:
             raise DriverError(f"cannot list packages: {error.filename}: {error.strerror}") from error
 
@@ -74,7 +74,7 @@ class Dpkg(Source):
 
     def _app(self, stanza: dict[bytes, bytes]) -> tuple[str, Json]:
         name, arch = _text(stanza[b"Package"]), _text(stanza.get(b"Architecture", b""))
-        app: Json = {"manager": "dpkg", "version": _text(stanza.get(b"Version", b"")), "arch": arch}
+        app: Json = {"version": _text(stanza.get(b"Version", b"")), "arch": arch}
         if vendor := vendor_of(stanza):
             app["vendor"] = vendor
         if stamp := self._unpacked(name, arch, stanza.get(b"Multi-Arch") == b"same"):

@@ -66,7 +66,7 @@ class Package:
     size: int | None = None  # bytes
 
     def show(self) -> Json:
-        shown: Json = {"manager": "rpm", "version": self.version, "arch": self.arch}
+        shown: Json = {"version": self.version, "arch": self.arch}
         if self.vendor:
             shown["vendor"] = self.vendor
         if self.installed_s:
@@ -77,11 +77,11 @@ class Package:
 
 
 class Rpm(Source):
-    """`apps`: `{package: {manager, version, arch, vendor?, installed?, size?}}`.
+    """`apps`: `{rpm: {package: {version, arch, vendor?, installed?, size?}}}`, or nothing without a database.
 
-    The key is the name. Where several are installed under one name, it is that of the
-    machine's own architecture installed last; another architecture is `name:arch`, another
-    version `name=version`. `installed` is RFC 3339, `size` bytes. Imported signing keys,
+    A package goes by its name. Where several have one name, it is that of the machine's own
+    architecture installed last; another architecture is `name:arch`, another version
+    `name=version`. `installed` is RFC 3339, `size` bytes. Imported signing keys,
     which rpm keeps as packages named gpg-pubkey, are none.
     """
 
@@ -110,7 +110,7 @@ class Rpm(Source):
             packages = self._from_command(os.path.dirname(database))
         else:
             return {}
-        return named(packages, os.uname().machine)
+        return {"rpm": named(packages, os.uname().machine)}
 
     def watches(self) -> Sequence[Watch]:
         """The log in which SQLite writes ahead is closed at the end of a transaction of rpm's."""

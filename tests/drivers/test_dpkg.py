@@ -84,10 +84,10 @@ def folder(tmp_path: Path) -> Path:
 
 def test_what_is_installed_is_listed(folder: Path) -> None:
     def app(version: str, arch: str, **known: object) -> dict[str, object]:
-        return {"manager": "dpkg", "version": version, "arch": arch, **known}
+        return {"version": version, "arch": arch, **known}
 
     stamp = "2023-11-14T22:13:20Z"
-    assert Dpkg(str(folder)).read("apps") == {
+    assert Dpkg(str(folder)).read("apps")["dpkg"] == {
         "bash": app("5.2.15-2+b7", "amd64", vendor="Matthias Klose", installed=stamp, size=7164 * 1024),
         "dpkg": app("1.21.22", "amd64"),
         "libc6": app("2.36-10", "amd64", vendor="Example", installed=stamp),
@@ -169,7 +169,7 @@ def test_this_machine_as_dpkg_tells_it() -> None:
         check=True,
     ).stdout
     told = {tuple(line.split()[1:]) for line in shown.splitlines() if line.startswith("installed ")}
-    apps = Dpkg().read("apps")
+    apps = Dpkg().read("apps")["dpkg"]
     assert Dpkg.available()
     assert {(key.partition(":")[0], app["version"], app["arch"]) for key, app in apps.items()} == told
     assert all(app["installed"] for app in apps.values())

@@ -71,14 +71,13 @@ def _install(folder: Path, *packages: Path) -> None:
 
 
 def test_a_database_that_rpm_made(folder: Path, packages: Mapping[str, Path]) -> None:
-    assert Rpm([str(folder)]).read("apps") == {}
+    assert Rpm([str(folder)]).read("apps") == {"rpm": {}}
     _install(folder, packages["tiny-1.0"])
-    apps = Rpm([str(folder)]).read("apps")
+    apps = Rpm([str(folder)]).read("apps")["rpm"]
     installed = apps["tiny"].pop("installed")
     assert installed.startswith("20")
     assert apps == {
         "tiny": {
-            "manager": "rpm",
             "version": "2:1.0-3",
             "arch": "noarch",
             "vendor": "Example, Inc.",
@@ -89,7 +88,7 @@ def test_a_database_that_rpm_made(folder: Path, packages: Mapping[str, Path]) ->
 
 def test_two_versions_of_a_package(folder: Path, packages: Mapping[str, Path]) -> None:
     _install(folder, packages["kernel-6.1"], packages["kernel-6.2"])
-    apps = Rpm([str(folder)]).read("apps")
+    apps = Rpm([str(folder)]).read("apps")["rpm"]
     assert {app["version"] for app in apps.values()} == {"2:6.1-3", "2:6.2-3"}
     assert apps.keys() < {"kernel", "kernel=2:6.1-3", "kernel=2:6.2-3"}
 
@@ -97,7 +96,7 @@ def test_two_versions_of_a_package(folder: Path, packages: Mapping[str, Path]) -
 def test_the_command_tells_the_same(folder: Path, packages: Mapping[str, Path]) -> None:
     _install(folder, *packages.values())
     driver = Rpm([str(folder)])
-    assert named(driver._from_command(str(folder)), "x86_64") == driver.read("apps")
+    assert named(driver._from_command(str(folder)), "x86_64") == driver.read("apps")["rpm"]
 
 
 def test_an_installation_is_noticed(folder: Path, packages: Mapping[str, Path]) -> None:
@@ -117,7 +116,7 @@ def test_what_a_writer_has_not_merged_yet_is_seen(folder: Path, packages: Mappin
     with _writer(folder / "rpmdb.sqlite", header(NAME="other", VERSION="1")):
         assert (folder / "rpmdb.sqlite-wal").stat().st_size
         before = {path.name: path.read_bytes() for path in folder.iterdir()}
-        assert Rpm([str(folder)]).read("apps").keys() == {"other", "tiny"}
+        assert Rpm([str(folder)]).read("apps")["rpm"].keys() == {"other", "tiny"}
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
@@ -140,7 +139,7 @@ def test_a_database_alone_is_read_and_nothing_is_written(folder: Path, packages:
     _install(folder, packages["tiny-1.0"])
     for name in ("rpmdb.sqlite-wal", "rpmdb.sqlite-shm"):
         (folder / name).unlink()
-    assert "tiny" in Rpm([str(folder)]).read("apps")
+    assert "tiny" in Rpm([str(folder)]).read("apps")["rpm"]
     assert not (folder / "rpmdb.sqlite-wal").exists()
 
 
@@ -149,7 +148,7 @@ def test_a_path_is_not_taken_for_a_query(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
     with closing(sqlite3.connect(tmp_path / name / "rpmdb.sqlite")) as database:
         database.execute("CREATE TABLE Packages (hnum INTEGER PRIMARY KEY, blob BLOB NOT NULL)")
-    assert Rpm([str(tmp_path / name)]).read("apps") == {}
+    assert Rpm([str(tmp_path / name)]).read("apps") == {"rpm": {}}
 
 
 def test_a_broken_database_is_said(tmp_path: Path) -> None:
@@ -173,9 +172,8 @@ def test_an_older_database_is_left_to_the_command(tmp_path: Path, database: str)
     fields = r"bash\037(none)\0375.2-1\037x86_64\037(none)\0371700000000\03710\n"
     (tmp_path / "rpm").write_text(f'#!/bin/sh\n[ "$2" = "{tmp_path}" ] && printf \'{fields}\'\n')
     (tmp_path / "rpm").chmod(0o755)
-    assert Rpm([str(tmp_path)], str(tmp_path / "rpm")).read("apps") == {
+    assert Rpm([str(tmp_path)], str(tmp_path / "rpm")).read("apps")["rpm"] == {
         "bash": {
-            "manager": "rpm",
             "version": "5.2-1",
             "arch": "x86_64",
             "installed": "2023-11-14T22:13:20Z",
