@@ -10,7 +10,7 @@ SYSTEM  ?= /usr/lib
 BIN   := .venv/bin
 STAMP := build/stamps
 # All that boots a guest, freezes a loop mount or talks to the real thing in a test.
-PACKAGES := qemu-system-x86 qemu-utils mmdebstrap e2fsprogs xfsprogs dosfstools fdisk \
+PACKAGES := qemu-system-x86 qemu-utils mmdebstrap e2fsprogs xfsprogs btrfs-progs dosfstools fdisk \
     util-linux iproute2 kmod lvm2 mdadm cryptsetup-bin collectd-core dbus rpm
 
 .PHONY: run vm test test-fast bench venv install uninstall clean

@@ -1,4 +1,4 @@
-"""What lies beneath a mounted filesystem, as /sys tells it: whole disks, and images in files.
+"""What lies beneath a mounted filesystem, as /sys tells it: disks, and images in files.
 
 The way down: a partition stands in its disk's folder; LVM, LUKS, md and bcache name what
 they are made of in `slaves`; a loop device names its file, which lies in a filesystem of

@@ -1,7 +1,7 @@
-"""Metrics that a collectd in this guest keeps, over its unix socket; see collectd-unixsock(5).
+"""Metrics that a collectd in this guest keeps, over its unix socket.
 
-Two commands are used and no other: LISTVAL and GETVAL. GETTHRESHOLD above all is never
-sent: where no threshold is set it makes collectd 5.12 abort.
+See collectd-unixsock(5). Two commands are used and no other: LISTVAL and GETVAL.
+GETTHRESHOLD above all is never sent: where no threshold is set it makes collectd 5.12 abort.
 """
 
 import os

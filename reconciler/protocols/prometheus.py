@@ -1,8 +1,8 @@
-"""Prometheus' text exposition format 0.0.4: metrics as text, and as a mapping that patches well.
+"""Prometheus' text format: metrics as text, and as a mapping that patches well.
 
 A series is known by its text: its name and its labels, sorted and quoted as the format
-itself writes them (`backup_seconds{host="db",kind="full"}`). So a value that changed
-travels as one member of a merge patch.
+itself (0.0.4) writes them: `backup_seconds{host="db",kind="full"}`. So a value that
+changed travels as one member of a merge patch.
 
 What the format allows and we refuse: timestamps, because a value has the age of what it
 was read from. No message quotes what was refused, which may be no metrics at all but a
