@@ -125,7 +125,7 @@ def normalise(spec: object, *, kinds: Kinds | None = None) -> Normal:
 def normal_spec(spec: Json, kinds: Kinds) -> tuple[Normal, list[Finding]]:
     """The normal form of kinds, or what is wrong with it; paths begin with the kind."""
     if not isinstance(spec, dict):
-        return {}, [Finding((), wording.got("must be a mapping of kinds", spec))]
+        return {}, [Finding((), _no_mapping(spec))]
     normal: dict[str, dict[str, Json]] = {}
     findings: list[Finding] = []
     for name, value in spec.items():
@@ -133,8 +133,20 @@ def normal_spec(spec: Json, kinds: Kinds) -> tuple[Normal, list[Finding]]:
             normal[name], found = normal_of(kinds[name], value)
             findings += found
         else:
-            findings.append(Finding((name,), wording.unknown("kind", name, list(kinds)), on_key=True))
+            findings.append(Finding((name,), _unknown(name, kinds), on_key=True))
     return normal, findings
+
+
+def _no_mapping(spec: Json) -> str:
+    words = wording.got("must be a mapping of kinds", spec)
+    unspaced = isinstance(spec, str) and ":" in spec
+    return words.removesuffix(")") + '; a ":" needs a space behind it)' if unspaced else words
+
+
+def _unknown(name: str, kinds: Kinds) -> str:
+    words = wording.unknown("kind", name, list(kinds))
+    owners = [kind.kind for kind in kinds.values() if name in kind.rules]
+    return f"{words} ({name} is a field of {owners[0]})" if owners and not words.endswith(")") else words
 
 
 class _Reading:

@@ -78,11 +78,17 @@ def _long_form(kind: Kind, value: Json) -> tuple[Json, list[Finding]]:
     if _is_long(kind, value):
         return value, []
     if short is None:
-        return {}, [Finding((kind.kind,), wording.got("must be a mapping", value))]
+        rule = forms(kind).long.rule
+        return {}, [
+            Finding((kind.kind,), wording.complaint(rule, f"must be {wording.expected(rule)}", value))
+        ]
     if not _fits_type(short.rule, value):
         words = f"must be {wording.expected(short.rule)}, or a mapping"
         return {}, [Finding((kind.kind,), wording.complaint(short.rule, words, value))]
     normal, found = _checked(kind, short, value)
+    if found and isinstance(value, str) and value in kind.rules:
+        words = f"must be {wording.expected(short.rule)} (got {value}, which is a field of the long form)"
+        return {}, [Finding((kind.kind,), words)]
     if found:
         return {}, found
     try:

@@ -1,19 +1,18 @@
 """Cerberus' errors in plain words: what is expected, what was found, the nearest valid word."""
 
 import json
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from cerberus import errors
 
+from reconciler.documents.hints import lacking, nearest
 from reconciler.documents.rules import at, branches, is_secret, types_of
 from reconciler.documents.scalars import SCALARS
 from reconciler.documents.tree import Finding, Path, dotted, quoted
 from reconciler.resource import Json, Rules
 
 LISTED_MAX = 12  # more words than this are cut short with "…"
-NEAREST_CHARS_MAX = 64  # comparing takes time squared in the length, and no valid word is longer
 
 _TYPES = {
     "string": "text",
@@ -24,8 +23,6 @@ _TYPES = {
     "dict": "a mapping",
     "list": "a list",
 }
-_WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,15})")
-_SYNONYMS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 
 
 def findings(rule: Rules, found: Iterable[Any], base: Path = ()) -> Iterator[Finding]:
@@ -120,7 +117,7 @@ def unknown(what: str, word: str, known: Sequence[str]) -> str:
     """For a key that no rule has; the word itself stands in the path."""
     if not known:
         return f"unknown {what}; none may stand here"
-    hint = _hint(word, known)
+    hint = nearest(word, known)
     return f"unknown {what}, {one_of(sorted(known))}" + (f" ({hint})" if hint else "")
 
 
@@ -133,36 +130,8 @@ def complaint(rule: Rules, words: str, value: Json, inner: Path = (), allowed: I
 
 def got(words: str, value: Json, allowed: Iterable[Json] = (), rules: Sequence[Rules] = ()) -> str:
     """`must be … (got "of"; did you mean "off"?)`."""
-    hint = _hint(value, allowed) or _type_hint(value, rules)
+    hint = nearest(value, allowed) or lacking(value, rules)
     return f"{words} (got {shown(value)}{'; ' + hint if hint else ''})"
-
-
-def _hint(value: Json, allowed: Iterable[Json]) -> str:
-    if not isinstance(value, str) or len(value) > NEAREST_CHARS_MAX:
-        return ""
-    # Late: documents without a fault need it not.
-    from difflib import get_close_matches
-
-    words = {str(word).lower(): str(word) for word in allowed}
-    near = get_close_matches(value.lower(), words, n=1)
-    return f"did you mean {quoted(words[near[0]])}?" if near else ""
-
-
-def _type_hint(value: Json, rules: Sequence[Rules]) -> str:
-    """What a value lacks to be what was wanted."""
-    plain = [rule for rule in rules if "allowed" not in rule]
-    types = {name for rule in plain for branch in branches(rule) for name in types_of(branch)}
-    if "boolean" in types and isinstance(value, str):
-        word = _SYNONYMS.get(value.lower(), value.lower())
-        return f"did you mean {word}?" if word in ("true", "false") else ""
-    if types & {"integer", "number", "float"} and isinstance(value, str) and _WHOLE.fullmatch(value):
-        return "write it without quotes"
-    if types & {"string", "path", "timestamp"} and isinstance(value, (bool, int, float)):
-        return "write it in quotes"
-    if "list" in types and isinstance(value, str):
-        words = [word for rule in plain for word in rule.get("schema", {}).get("allowed", ())]
-        return f"did you mean [{value}]?" if value in words else ""
-    return ""
 
 
 def shown(value: Json) -> str:
@@ -190,8 +159,15 @@ def expected(rule: Rules) -> str:
     if types == ("list",) and "schema" in rule:
         inner = expected(rule["schema"])
         return f"a list of {inner[7:]}" if inner.startswith("one of ") else f"a list, each entry {inner}"
+    if types == ("dict",) and (needed := [name for name, each in _fields(rule) if each.get("required")]):
+        return f"a mapping with {' and '.join(needed)}"
     words = _or([SCALARS[name].expected if name in SCALARS else _TYPES[name] for name in types])
     return words + _range(rule)
+
+
+def _fields(rule: Rules) -> Iterable[tuple[str, Rules]]:
+    inner: Rules = rule.get("schema", {})
+    return inner.items()
 
 
 def _range(rule: Rules) -> str:
@@ -239,6 +215,10 @@ def _count(number: int, value: Json) -> str:
     return f"{number} {plural}"
 
 
+def _names(names: Json) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
+
+
 def _needs(fields: dict[str, Json]) -> str:
     def one(name: str, value: Json) -> str:
         values = value if isinstance(value, (list, tuple)) else [value]
@@ -262,7 +242,7 @@ _LENGTHS: Mapping[int, Callable[[Any], str]] = {
     errors.ITEMS_LENGTH.code: lambda e: f"must have {_count(len(e.constraint), e.value)}",
 }
 _BESIDE: Mapping[int, Callable[[Any], str]] = {
-    errors.EXCLUDES_FIELD.code: lambda e: f"cannot stand beside {e.info[0].replace(chr(39), '')}",
+    errors.EXCLUDES_FIELD.code: lambda e: f"cannot stand beside {_or(_names(e.constraint))}",
     errors.DEPENDENCIES_FIELD.code: lambda e: f"needs {e.info[0]} beside it",
     errors.DEPENDENCIES_FIELD_VALUE.code: lambda e: f"needs {_needs(e.constraint)} beside it",
 }

@@ -9,6 +9,7 @@ from reconciler.documents.tree import Event, SyntaxFault, plain, quoted, text_fa
 # What PyYAML's two parsers say, by a part that both share, in words for who writes the document.
 _PLAIN_WORDS = (
     ("mapping values are not allowed", 'a ":" cannot stand here; put text that holds ": " in quotes'),
+    ("found unexpected ':'", 'a ":" needs a space behind it'),
     ("block sequence entries are not allowed", "a list cannot begin here; begin it on a line of its own"),
     ("could not find expected ':'", 'a key without ":"'),
     ("did not find expected key", "expected a key here; look at the indentation and the quotes above"),

@@ -101,6 +101,7 @@ USER = declare(
             "meta": {"expected": "a user name"},
         },
         "host": {"type": "string", "regex": "[a-z]+"},
+        "limits": {"type": "dict", "schema": {"cpu": {"type": "duration"}}},
         "credential": {
             "type": "dict",
             "schema": {"text": {"type": "string", "maxlength": 4}, "fromFile": {"type": "path"}},

@@ -181,7 +181,7 @@ REFUSALS = [
         [
             "f:1:1: apiVersion: is missing; must be guest-reconciler/v1",
             "f:1:1: kind: is missing; must be GuestState",
-            "f:1:1: metadata: is missing; must be a mapping",
+            "f:1:1: metadata: is missing; must be a mapping with name",
         ],
         id="half of the long form",
     ),
@@ -230,7 +230,7 @@ def test_faults_over_the_channel_have_a_path_and_no_line() -> None:
             0,
             0,
             'spec.user["nam\\u000a"]',
-            'unknown field, must be one of credential, enforce, host, name, pin (did you mean "name"?)',
+            'unknown field, must be one of credential, enforce, host, limits, name, pin (did you mean "name"?)',
         ),
     )
 

@@ -19,6 +19,42 @@ REFUSALS = [
         "power: [off]", [f"f:1:8: spec.power: {STATES}, or a mapping (got a list)"], id="a list for a word"
     ),
     pytest.param(
+        "power: reboot",
+        [f"f:1:8: spec.power: {STATES} (got reboot, which is a field of the long form)"],
+        id="a field for a word",
+    ),
+    pytest.param(
+        "lease: 30s",
+        [
+            "f:1:1: spec.lease: unknown kind, must be one of disks, power, report, units, user "
+            "(lease is a field of disks)"
+        ],
+        id="a field for a kind",
+    ),
+    pytest.param(
+        "disks: {state: frozen, lease: '30'}",
+        [f'f:1:31: spec.disks.lease: {A_DURATION} (got "30"; write it without quotes)'],
+        id="seconds in quotes",
+    ),
+    pytest.param(
+        "disks: {state: frozen, cap: 1 MiB}",
+        [
+            "f:1:29: spec.disks.cap: must be a size such as 10Mi or 1G, or a number of bytes "
+            '(got "1 MiB"; did you mean "1MiB"?)'
+        ],
+        id="size with a space",
+    ),
+    pytest.param(
+        "user: {name: a, credential: {}, limits: cpu}",
+        ['f:1:41: spec.user.limits: must be a mapping (got "cpu"; did you mean {cpu: …}?)'],
+        id="a field where a mapping is wanted",
+    ),
+    pytest.param(
+        "power:off",
+        ['f:1:1: spec: must be a mapping of kinds (got "power:off"; a ":" needs a space behind it)'],
+        id="no space behind the colon",
+    ),
+    pytest.param(
         "powr: off",
         [
             "f:1:1: spec.powr: unknown kind, must be one of disks, power, report, units, user "
@@ -36,7 +72,7 @@ REFUSALS = [
     ),
     pytest.param(
         "power:\n  state: off\n  deadline: 30 s\n",
-        [f'f:3:13: spec.power.deadline: {A_DURATION} (got "30 s")'],
+        [f'f:3:13: spec.power.deadline: {A_DURATION} (got "30 s"; did you mean "30s"?)'],
         id="duration with a space",
     ),
     pytest.param(
@@ -242,7 +278,9 @@ REFUSALS = [
         ],
         id="allowed members",
     ),
-    pytest.param("user: alice", ['f:1:7: spec.user: must be a mapping (got "alice")'], id="no short form"),
+    pytest.param(
+        "user: alice", ['f:1:7: spec.user: must be a mapping with name (got "alice")'], id="no short form"
+    ),
     pytest.param(
         "user: {name: 0755}", ['f:1:14: spec.user.name: must be a user name (got "0755")'], id="octal is text"
     ),
