@@ -17,7 +17,7 @@ from reconciler.resources.filesystems import Freeze, Freezer, PastFreeze, Seen
 from reconciler.sysblock import beneath
 
 MOUNTINFO = "/proc/self/mountinfo"
-_THAW_S = 5.0  # a thaw takes milliseconds; after this the guardian is taken for hung, and done without
+_THAW_S = 2.0  # a thaw takes milliseconds; after this the guardian is taken for hung, and done without
 _TRIM_FAULTS_MAX = 32  # named in the status
 
 
@@ -109,6 +109,7 @@ class FiFreeze(Freezer):
             self._rescue()
         except LinkSilent:
             link.kill()
+            self.close()
             self._rescue()
         else:
             if "error" in answer:

@@ -103,7 +103,6 @@ class Link:
         """For one that does not answer. What it has frozen is then for others to thaw."""
         with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
-        self.close()
 
     def close(self) -> None:
         """Let go of it: it thaws whatever it holds, and ends."""
