@@ -230,7 +230,8 @@ def test_faults_over_the_channel_have_a_path_and_no_line() -> None:
             0,
             0,
             'spec.user["nam\\u000a"]',
-            'unknown field, must be one of credential, enforce, host, limits, name, pin (did you mean "name"?)',
+            "unknown field, must be one of credential, enforce, host, limits, name, pin "
+            '(did you mean "name"?)',
         ),
     )
 
