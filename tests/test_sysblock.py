@@ -1,8 +1,6 @@
 """Trees of sysfs made here, of every sort of device; this machine's own; and real loop devices."""
 
 import os
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +8,7 @@ import pytest
 from reconciler import sysblock
 from reconciler.mounts import Line, hidden, parse
 from reconciler.sysblock import Beneath, beneath, entries, numbers, properties, text
+from tests.loop_mounts import loop_mount, private_mounts, run
 
 
 class Sys:
@@ -211,31 +210,16 @@ def test_every_filesystem_on_a_disk_of_this_machine_has_a_disk() -> None:
             assert os.path.isdir(f"/sys/block/{disk}")
 
 
-@pytest.fixture
-def image(tmp_path: Path) -> Iterator[Path]:
-    """An ext4 in a file of an ext4 in a file, mounted one in another."""
-    mounted: list[Path] = []
-    inside = tmp_path
-    try:
-        for name in ("outer", "inner"):
-            with (inside / f"{name}.img").open("wb") as file:
-                file.truncate(64 << 20 if name == "outer" else 16 << 20)
-            subprocess.run(["mkfs.ext4", "-q", inside / f"{name}.img"], check=True)
-            (tmp_path / name).mkdir()
-            subprocess.run(["mount", "-o", "loop", inside / f"{name}.img", tmp_path / name], check=True)
-            mounted.append(tmp_path / name)
-            inside = tmp_path / name
-        yield inside
-    finally:
-        for path in reversed(mounted):
-            subprocess.run(["umount", path], check=True)
-
-
 @pytest.mark.root
-def test_real_images_one_in_another(image: Path) -> None:
-    lines = parse(Path("/proc/self/mountinfo").read_text())
-    by_path = {line.path: line for line in lines}
-    inner, outer = by_path[str(image)], by_path[str(image.parent / "outer")]
-    found = beneath(inner, lines, hidden(lines))
-    assert found.backed_by == (outer.device,)
-    assert found.disks == beneath(outer, lines, hidden(lines)).disks
+def test_real_images_one_in_another(tmp_path: Path) -> None:
+    with private_mounts():
+        outside = loop_mount(tmp_path / "outer.img", tmp_path / "outer", "ext4", 64)
+        inside = loop_mount(outside / "inner.img", tmp_path / "inner", "ext4", 16)
+        lines = parse(Path("/proc/thread-self/mountinfo").read_text())
+        by_path = {line.path: line for line in lines}
+        inner, outer = by_path[str(inside)], by_path[str(outside)]
+        found = beneath(inner, lines, hidden(lines))
+        assert found.backed_by == (outer.device,)
+        assert found.disks == beneath(outer, lines, hidden(lines)).disks
+        for path in (inside, outside):
+            run("umount", str(path))

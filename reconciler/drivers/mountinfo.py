@@ -60,19 +60,22 @@ class Mountinfo(Source):
         # What another mount lies over cannot be asked, and is not in anybody's way either.
         sizes = _sizes([line for line in lines if line.id not in hidden_ids])
         options = dict(options_of(table))
+        devices: dict[str, Json] = {}  # what all mounts of one filesystem share
         found: dict[str, Json] = {}
         for line in on_disks:
             path = _clean(line.path)
             if path in found and line.id in hidden_ids:
                 continue
+            if line.device not in devices:
+                disks = beneath(line, lines, hidden_ids, self._sys).disks
+                devices[line.device] = {"disks": list(disks), **self._names(line)}
             found[path] = {
                 "type": line.type,
                 "device": _clean(line.source)[:_TEXT_CHARS_MAX],
                 "options": options.get(line.id, []),
                 "readOnly": line.read_only or "ro" in options.get(line.id, ()),
-                "disks": list(beneath(line, lines, hidden_ids, self._sys).disks),
+                **devices[line.device],
                 **sizes.get(line.device, {}),
-                **self._names(line),
             }
         return found
 
