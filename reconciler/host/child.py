@@ -1,0 +1,84 @@
+"""The user's own command as a child: same terminal, signals passed on, its end awaited."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from reconciler.errors import ReconcilerError
+from reconciler.host.failures import Exit
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+ASKED_MAX = 2  # whoever asks the child a third time wants it gone
+
+
+class NotStarted(ReconcilerError):
+    """The command can't be run; `code` is what a shell would say."""
+
+    def __init__(self, words: str, code: Exit) -> None:
+        super().__init__(words)
+        self.code = code
+
+
+class Child:
+    """One command, and what becomes of the signals that are meant for it.
+
+    Before it starts, a signal stops us: `stop` is called, once. While it runs, signals are
+    passed on, and what we do then hangs on what it does. After it, they are too late.
+    """
+
+    def __init__(self, stop: Callable[[], object]) -> None:
+        self.stopped_by = 0  # the signal that came before the start, if any
+        self._stop = stop
+        self._process: asyncio.subprocess.Process | None = None
+        self._asked = 0
+
+    @contextmanager
+    def signals(self) -> Iterator[None]:
+        """Take over the signals. The loop's own way with Ctrl-C would cut a thaw short."""
+        loop = asyncio.get_running_loop()
+        for number in SIGNALS:
+            loop.add_signal_handler(number, self.take, number)
+        try:
+            yield
+        finally:
+            for number in SIGNALS:
+                loop.remove_signal_handler(number)
+
+    async def run(self, words: Sequence[str]) -> int:
+        """Its exit status, or 128 and the signal that killed it. Raises NotStarted."""
+        try:
+            self._process = await asyncio.create_subprocess_exec(*words)
+        except OSError as error:
+            code = Exit.NOT_FOUND if isinstance(error, FileNotFoundError) else Exit.NOT_STARTED
+            raise NotStarted(f"cannot run {words[0]}: {error.strerror}", code) from None
+        try:
+            status = await self._process.wait()
+        finally:
+            if self._process.returncode is None:
+                self._process.kill()
+                await self._process.wait()
+        return status if status >= 0 else 128 - status
+
+    def take(self, number: signal.Signals) -> None:
+        if self._process is None:
+            if not self.stopped_by:
+                self.stopped_by = number
+                self._stop()
+        elif self._process.returncode is None:
+            self._asked += 1
+            if self._asked > ASKED_MAX:
+                self._process.kill()
+            # From a terminal the child has had it already, as one of the same group.
+            elif number not in (signal.SIGINT, signal.SIGQUIT) or not _at_terminal():
+                self._process.send_signal(number)
+
+
+def _at_terminal() -> bool:
+    """Whether Ctrl-C reaches our children without us."""
+    try:
+        return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,1 @@
+"""The commands of `reconciler`, one a file; what a file here has is told in `cli.Command`."""

@@ -1,0 +1,146 @@
+"""`reconciler apply`: gives a guest its document, and may wait until the guest is so."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from reconciler.errors import InvalidSpec, ReconcilerError
+from reconciler.host.arguments import (
+    channel_of,
+    duration,
+    file_arguments,
+    guest_arguments,
+    meant_guest,
+    on_guest,
+    output_arguments,
+)
+from reconciler.host.failures import Exit, Misused, TimedOut, exit_code
+from reconciler.host.files import load
+from reconciler.host.following import Follower, converged, hopeless, reached
+from reconciler.host.output import encode, escape, note, progress, say
+from reconciler.host.views import actions, change_lines, changes
+from reconciler.resource import Json
+
+if TYPE_CHECKING:
+    from reconciler.documents import Document
+    from reconciler.host.client import Guest
+
+SUMMARY = "give a guest its document"
+EXAMPLES = """\
+  reconciler apply -f web-01.yaml --wait
+  reconciler apply -c 'unix:/run/guests/{guest}.sock' -f site/
+  reconciler apply -f web-01.yaml --dry-run=guest
+"""
+
+WAIT_S = 120.0  # a reboot and some slow acts fit in
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    guest_arguments(parser)
+    file_arguments(parser)
+    output_arguments(parser, "table", "json", "yaml", "name")
+    parser.add_argument(
+        "--wait",
+        metavar="TIME",
+        nargs="?",
+        type=duration,
+        const=WAIT_S,
+        help="wait until the guest is as the document says, at most TIME (2m if none is given)",
+    )
+    parser.add_argument(
+        "--dry-run",
+        choices=("client", "guest"),
+        help="client: show the normal form; guest: ask the guest what it would do, and do nothing",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    documents = load(args.file)
+    if args.dry_run == "client":
+        say(encode([d.normal for d in documents] if len(documents) > 1 else documents[0].normal, _form(args)))
+        return Exit.DONE
+    channels = [channel_of(args.channel, meant_guest(args.guest, d.name)) for d in documents]
+    if len(set(channels)) < len(channels):
+        raise Misused(f"cannot apply {len(documents)} documents to one guest: write {{guest}} in the channel")
+    # Each guest gets its document whatever becomes of the others; the worst of their codes is ours.
+    return max(_apply_one(args, document) for document in documents)
+
+
+def _form(args: argparse.Namespace) -> str:
+    return "json" if args.output == "json" else "yaml"
+
+
+def _apply_one(args: argparse.Namespace, document: "Document") -> int:
+    async def work(guest: "Guest") -> int:
+        return await (_plan if args.dry_run else _apply)(guest, args, document)
+
+    try:
+        return on_guest(args, work, name=document.name, prepare=not args.dry_run)
+    except InvalidSpec as error:
+        # The guest found them: say where they stand in the text.
+        for fault in error.faults:
+            note(document.fault(fault.path, fault.message))
+        return Exit.REFUSED
+    except ReconcilerError as error:
+        note(f"reconciler: cannot apply {document.source}: {error}")
+        return exit_code(error)
+
+
+async def _apply(guest: "Guest", args: argparse.Namespace, document: "Document") -> int:
+    name = guest.hello.name if document.name and "{guest}" not in args.channel else ""
+    applied = await guest.apply(document.normal, guest=name)
+    result = {
+        "guest": document.name or args.guest or guest.hello.name,
+        "generation": applied.generation,
+        "digest": applied.digest,
+        "accepted": "new" if applied.new else "same",
+    }
+    _show(args, result)
+    if args.wait is not None:
+        return await _wait(guest, applied.generation, args.wait)
+    return Exit.DONE
+
+
+def _show(args: argparse.Namespace, result: dict[str, object]) -> None:
+    if args.output in ("json", "yaml"):
+        say(encode(result, args.output))
+    elif args.output == "name":
+        say(f"{escape(result['guest'])}\n")
+    else:
+        done = "applied" if result["accepted"] == "new" else "unchanged"
+        say(f"{escape(result['guest'])} {done}: generation {result['generation']}\n")
+
+
+async def _wait(guest: "Guest", generation: int, timeout_s: float) -> int:
+    follower = Follower()
+    done = converged(generation)
+
+    def over(status: dict[str, Json]) -> bool:
+        for line in follower.news(status):
+            progress(line)
+        return done(status) or (reached(status, generation) and bool(hopeless(status)))
+
+    try:
+        status = await guest.wait(over, timeout_s=timeout_s)
+    except TimedOut:
+        last = "; ".join(Follower().news(guest.mirror.status)) or "no status came"
+        raise TimedOut(f"the guest was not so within {timeout_s:g} s: {last}") from None
+    if not done(status):
+        note(f"reconciler: the guest will not get there: {hopeless(status)}")
+        return Exit.FAILED
+    return Exit.DONE
+
+
+async def _plan(guest: "Guest", args: argparse.Namespace, document: "Document") -> int:
+    plans = await guest.plan(document.normal)
+    if args.output in ("json", "yaml"):
+        say(encode(plans, args.output))
+        return Exit.DONE
+    say(change_lines(changes(plans)))
+    for action in actions(plans):
+        say(
+            escape(f"{action.get('phase')}: {action['kind']}: {action.get('verb')} {action.get('target')}")
+            + "\n"
+        )
+    if not actions(plans):
+        note("nothing to do")
+    return Exit.DONE

@@ -1,0 +1,56 @@
+"""`reconciler diff`: a document against what the guest is, and against the spec in force."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from reconciler.errors import Unsupported
+from reconciler.host.arguments import file_arguments, guest_arguments, on_guest, output_arguments
+from reconciler.host.failures import Exit, Misused
+from reconciler.host.files import load
+from reconciler.host.output import encode, note, say
+from reconciler.host.views import change_lines, changes, spec_lines
+from reconciler.resource import Json
+
+if TYPE_CHECKING:
+    from reconciler.host.client import Guest
+
+SUMMARY = "show what a document would change; exits 1 if anything"
+EXAMPLES = """\
+  reconciler diff -f web-01.yaml
+  reconciler diff -f web-01.yaml -o json | jq .changes
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    guest_arguments(parser)
+    file_arguments(parser)
+    output_arguments(parser, "table", "json", "yaml")
+
+
+def run(args: argparse.Namespace) -> int:
+    documents = load(args.file)
+    if len(documents) > 1:
+        raise Misused(f"cannot compare {len(documents)} documents: give one of them")
+    document = documents[0]
+
+    async def work(guest: "Guest") -> int:
+        in_force = await guest.spec()
+        plans: dict[str, dict[str, Json]] = {}
+        try:
+            plans = await guest.plan(document.normal)
+        except Unsupported:
+            note("this guest makes no plans: only the specs are compared")
+        lines = spec_lines(in_force.normal, document.normal)
+        found = changes(plans)
+        if args.output == "table":
+            say(lines + change_lines(found))
+        else:
+            say(
+                encode(
+                    {"spec": {"have": in_force.normal, "want": document.normal}, "changes": found},
+                    args.output,
+                )
+            )
+        return Exit.NO if lines or found else Exit.DONE
+
+    return on_guest(args, work, name=document.name)

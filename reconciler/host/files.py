@@ -1,0 +1,82 @@
+"""Documents from files, folders and standard input."""
+
+import os
+import stat
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reconciler.errors import Fault, InvalidSpec
+
+if TYPE_CHECKING:
+    from reconciler.documents import Document
+
+SUFFIXES = (".yaml", ".yml", ".json")
+FILE_BYTES_MAX = 4 << 20  # what a person would still call a document; the reader has its own limits
+FILES_MAX = 10_000  # one for each guest of a big site
+DEPTH_MAX = 16  # of folders; a link in a circle has an end here
+
+
+def load(paths: Sequence[str]) -> tuple["Document", ...]:
+    """Every document under `paths`, folders in the order of their names; `-` is standard input.
+
+    Raises InvalidSpec with the faults of all of them, and where none is found.
+    """
+    # Late: the kinds, cerberus and yaml take 100 ms.
+    from reconciler.documents import read
+
+    documents: list[Document] = []
+    faults: list[Fault] = []
+    for path in paths:
+        for number, file in enumerate(_files(path, faults)):
+            if number == FILES_MAX:
+                faults.append(_fault(path, f"holds more than {FILES_MAX} files"))
+                break
+            try:
+                documents += read(_content(file), source=file)
+            except InvalidSpec as error:
+                faults += error.faults
+            except OSError as error:
+                faults.append(_fault(file, f"cannot be read: {error.strerror}"))
+    if not documents and not faults:
+        faults.append(_fault(", ".join(paths), "no document there"))
+    if faults:
+        raise InvalidSpec(*faults)
+    return tuple(documents)
+
+
+def _files(path: str, faults: list[Fault], depth: int = 0) -> Iterator[str]:
+    if path == "-" or not os.path.isdir(path):
+        yield path
+        return
+    if depth == DEPTH_MAX:
+        faults.append(_fault(path, f"is more than {DEPTH_MAX} folders deep"))
+        return
+    try:
+        names = sorted(os.listdir(path))
+    except OSError as error:
+        faults.append(_fault(path, f"cannot be read: {error.strerror}"))
+        return
+    for name in names:
+        inner = os.path.join(path, name)
+        if not name.startswith(".") and (name.endswith(SUFFIXES) or os.path.isdir(inner)):
+            yield from _files(inner, faults, depth + 1)
+
+
+def _content(path: str) -> bytes:
+    """The bytes of a file. Raises OSError, InvalidSpec."""
+    if path == "-":
+        content = sys.stdin.buffer.read(FILE_BYTES_MAX + 1)
+    else:
+        if stat.S_ISBLK(os.stat(path).st_mode):
+            raise InvalidSpec(_fault(path, "is a disk"))
+        with Path(path).open("rb") as file:
+            content = file.read(FILE_BYTES_MAX + 1)
+    if len(content) > FILE_BYTES_MAX:
+        raise InvalidSpec(_fault(path, f"is longer than {FILE_BYTES_MAX} bytes"))
+    return content
+
+
+def _fault(source: str, message: str) -> Fault:
+    return Fault(0, 0, "", message, source)
