@@ -3,13 +3,15 @@
 A folder need not exist yet. Until it does, its nearest existing ancestor is
 watched for the name that is missing, and so on down; a folder that is removed
 or renamed away is waited for in the same way. A full queue reads as a change.
-A rename further up the path than that goes unnoticed.
+A rename further up the path than that goes unnoticed, and so does all that happens in a
+folder that we may not read.
 """
 
 import errno
 import os
 import struct
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from reconciler.errors import DriverError, Unsupported
@@ -61,7 +63,7 @@ class Folders:
 
     `mask` says what counts as a change of an entry, in the constants above; `items` is
     for whoever asks what the watch is about. Raises Unsupported where the kernel has no
-    inotify, DriverError when its limits are spent or a folder may not be read.
+    inotify, DriverError when its limits are spent.
     """
 
     def __init__(
@@ -121,8 +123,10 @@ class Folders:
         self._reached.clear()
         self._awaited.clear()
         for folder in self._folders:
-            while not self._reach(folder):
-                pass  # a part of the way appeared between our look and our watch
+            # Not reached: a part of the way appeared between our look and our watch.
+            with suppress(PermissionError):
+                while not self._reach(folder):
+                    pass
 
     def _reach(self, folder: str) -> bool:
         here, missing = folder, ""
@@ -155,7 +159,7 @@ class _Kernel:
             raise DriverError(f"cannot watch folders: {os.strerror(self._errno())}")
 
     def add(self, folder: str, mask: int) -> int | None:
-        """The number of the watch; None when there is no such folder."""
+        """The number of the watch; None when there is no such folder. Raises PermissionError."""
         # One inode has one watch, and a second call replaces its mask: callers always give the same.
         watch = self._add(self.fd, os.fsencode(folder), mask | _ONLY_DIRECTORY)
         if watch >= 0:
@@ -163,6 +167,8 @@ class _Kernel:
         error = self._errno()
         if error in (errno.ENOENT, errno.ENOTDIR) and folder != "/":
             return None
+        if error == errno.EACCES:
+            raise PermissionError
         raise DriverError(f"cannot watch {folder}: {os.strerror(error)}")
 
     def remove(self, watch: int) -> None:

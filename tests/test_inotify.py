@@ -178,6 +178,18 @@ def test_what_the_kernel_refuses_is_said(tmp_path: Path) -> None:
         Folders(str(tmp_path / ("n" * 300)))
 
 
+@pytest.mark.root
+def test_a_folder_that_we_may_not_read_goes_unwatched(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o700)
+    nobody = 65534
+    os.seteuid(nobody)
+    try:
+        with closing(Folders("/", str(tmp_path / "closed"), str(tmp_path / "closed" / "inner"))) as watch:
+            assert not watch.drain()
+    finally:
+        os.seteuid(0)
+
+
 def test_closing_twice_is_no_harm(folder: Path) -> None:
     watch = Folders(str(folder))
     watch.close()
