@@ -1,0 +1,179 @@
+"""Processors, from trees as machines have them."""
+
+import os
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.drivers import sysfs_cpu
+from reconciler.drivers.sysfs_cpu import CpuEvents, SysfsCpu, members, model
+from reconciler.errors import Unsupported
+from reconciler.resource import Json, Watching
+from reconciler.resources.report import Source
+
+SOURCE: Source = SysfsCpu()  # holds the driver to its port, for the type checker
+WATCHING: Watching = SysfsCpu()
+
+X86 = """\
+processor\t: 0
+vendor_id\t: GenuineIntel
+cpu family\t: 6
+model\t\t: 79
+model name\t: Intel(R) Xeon(R) CPU E5-2686 v4 @ 2.30GHz
+cpu MHz\t\t: 2299.998
+
+processor\t: 1
+vendor_id\t: Other
+model name\t: Other
+"""
+ARM = """\
+processor\t: 0
+BogoMIPS\t: 50.00
+CPU implementer\t: 0x41
+CPU part\t: 0xd0c
+"""
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "told"),
+    [
+        pytest.param(
+            X86, {"model": "Intel(R) Xeon(R) CPU E5-2686 v4 @ 2.30GHz", "vendor": "GenuineIntel"}, id="x86"
+        ),
+        pytest.param(ARM, {"vendor": "0x41"}, id="arm"),
+        pytest.param("cpu\t\t: POWER9 (raw)\n", {"model": "POWER9 (raw)"}, id="power"),
+        pytest.param("", {}, id="empty"),
+    ],
+)
+def test_model(cpuinfo: str, told: Json) -> None:
+    assert model(cpuinfo) == told
+
+
+@pytest.mark.parametrize(
+    ("listed", "found"),
+    [
+        pytest.param("0", [0], id="one"),
+        pytest.param("0-3,7,9-10\n", [0, 1, 2, 3, 7, 9, 10], id="ranges"),
+        pytest.param("", [], id="none"),
+        pytest.param("0-1,x,5", [0, 1], id="ends at what is no number"),
+        pytest.param("3-1", [], id="backwards"),
+    ],
+)
+def test_members(listed: str, found: list[int]) -> None:
+    assert list(members(listed)) == found
+
+
+def test_members_are_bounded() -> None:
+    assert len(list(members("0-999999999"))) == 8192
+
+
+@given(st.text() | st.text("0123456789-,²\n"))
+def test_any_list_is_survived(listed: str) -> None:
+    assert all(cpu >= 0 for cpu in members(listed))
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Path:
+    """Two sockets of two cores of two threads each; one thread is offline."""
+    cpus = tmp_path / "sys/devices/system/cpu"
+    for cpu in range(8):
+        topology = cpus / f"cpu{cpu}/topology"
+        topology.mkdir(parents=True)
+        (topology / "physical_package_id").write_text(f"{cpu % 4 // 2}\n")
+        siblings = str(cpu % 4) if cpu in (3, 7) else f"{cpu % 4},{cpu % 4 + 4}"
+        (topology / "thread_siblings_list").write_text(f"{siblings}\n")
+    for name, listed in {"online": "0-6", "present": "0-7", "possible": "0-15"}.items():
+        (cpus / name).write_text(f"{listed}\n")
+    (cpus / "cpu0/cpufreq").mkdir()
+    (cpus / "cpu0/cpufreq/cpuinfo_max_freq").write_text("3000000\n")
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text(X86)
+    return tmp_path
+
+
+def test_a_machine(machine: Path) -> None:
+    assert SysfsCpu(str(machine)).read("cpus") == {
+        "logical": 7,
+        "present": 8,
+        "possible": 16,
+        "onlineList": "0-6",
+        "cores": 4,
+        "sockets": 2,
+        "model": "Intel(R) Xeon(R) CPU E5-2686 v4 @ 2.30GHz",
+        "vendor": "GenuineIntel",
+        "maxHz": 3_000_000_000,
+    }
+
+
+def test_a_machine_that_tells_little(tmp_path: Path) -> None:
+    cpus = tmp_path / "sys/devices/system/cpu"
+    cpus.mkdir(parents=True)
+    (cpus / "online").write_text("0-1\n")
+    told = SysfsCpu(str(tmp_path)).read("cpus")
+    assert told == {"logical": 2, "present": 2, "possible": 2, "onlineList": "0-1"}
+
+
+def test_topology_of_very_many_is_left_out(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sysfs_cpu, "_TOPOLOGY_CPUS_MAX", 4)
+    told = SysfsCpu(str(machine)).read("cpus")
+    assert told["logical"] == 7
+    assert "cores" not in told
+
+
+def test_no_such_tree(tmp_path: Path) -> None:
+    with pytest.raises(Unsupported, match="online"):
+        SysfsCpu(str(tmp_path)).read("cpus")
+
+
+def test_this_machine() -> None:
+    assert SysfsCpu().read("cpus")["logical"] == os.cpu_count()
+
+
+class Heard:
+    """A socket that has received some datagrams, each with its sender's port."""
+
+    def __init__(self, *data: tuple[bytes, int] | OSError) -> None:
+        self._data = list(data)
+
+    def close(self) -> None:
+        self._data.clear()
+
+    def recvfrom(self, size: int) -> tuple[bytes, tuple[int, int]]:
+        if not self._data:
+            raise BlockingIOError
+        first = self._data.pop(0)
+        if isinstance(first, OSError):
+            raise first
+        return first[0], (first[1], 1)
+
+
+CPU = b"offline@/devices/system/cpu/cpu1\0ACTION=offline\0SUBSYSTEM=cpu\0SEQNUM=1\0"
+DISK = b"change@/devices/vda\0ACTION=change\0SUBSYSTEM=block\0SEQNUM=2\0"
+
+
+@pytest.mark.parametrize(
+    ("heard", "wakes"),
+    [
+        pytest.param(Heard(), False, id="nothing"),
+        pytest.param(Heard((DISK, 0)), False, id="of a disk"),
+        pytest.param(Heard((DISK, 0), (CPU, 0), (DISK, 0)), True, id="of a processor among others"),
+        pytest.param(Heard((CPU, 4711)), False, id="not from the kernel"),
+        pytest.param(Heard(OSError(105, "no buffer space")), True, id="some were lost"),
+    ],
+)
+def test_events(heard: Heard, wakes: bool) -> None:
+    watch: Any = CpuEvents(("cpus",))
+    with closing(watch):
+        watch._socket.close()
+        watch._socket = heard
+        assert watch.drain() is wakes
+
+
+def test_quiet_while_nothing_changes() -> None:
+    with closing(CpuEvents(("cpus",))) as watch:
+        watch.drain()
+        assert watch.fileno() >= 0
