@@ -171,36 +171,24 @@ def test_no_logind(system_bus: PrivateBus) -> None:
         driver.read("users")
 
 
+SESSION = "9", f"{PATH}/session/_39"
+UNLOCKED = f"{NAME}.Session", {"LockedHint": ("b", False)}, []
+CHANGED = "org.freedesktop.DBus.Properties", "PropertiesChanged", "sa{sv}as"
+
+
 @pytest.mark.parametrize(
-    ("path", "interface", "member", "signature", "body"),
+    "signal",
     [
-        pytest.param(PATH, f"{NAME}.Manager", "SessionNew", "so", ("9", f"{PATH}/session/_39"), id="login"),
-        pytest.param(
-            PATH, f"{NAME}.Manager", "SessionRemoved", "so", ("9", f"{PATH}/session/_39"), id="logout"
-        ),
-        pytest.param(
-            f"{PATH}/session/_32",
-            "org.freedesktop.DBus.Properties",
-            "PropertiesChanged",
-            "sa{sv}as",
-            (f"{NAME}.Session", {"LockedHint": ("b", False)}, []),
-            id="unlocked",
-        ),
+        pytest.param((PATH, f"{NAME}.Manager", "SessionNew", "so", *SESSION), id="login"),
+        pytest.param((PATH, f"{NAME}.Manager", "SessionRemoved", "so", *SESSION), id="logout"),
+        pytest.param((f"{PATH}/session/_32", *CHANGED, *UNLOCKED), id="unlocked"),
     ],
 )
-def test_wakes(
-    driver: Login1,
-    guest: FakeProgram,
-    path: str,
-    interface: str,
-    member: str,
-    signature: str,
-    body: tuple[Any, ...],
-) -> None:
+def test_wakes(driver: Login1, guest: FakeProgram, signal: Any) -> None:
     (watch,) = driver.watches()
     driver.read("sessions")  # begins the watch
     assert not watch.drain()
-    guest.emit(path, interface, member, signature, *body)
+    guest.emit(*signal)
     assert readable(watch.fileno())
     assert watch.drain()
 
