@@ -1,0 +1,221 @@
+"""A freeze around a block: proven to have held, or said not to; thawed however it ends."""
+
+import asyncio
+
+import pytest
+
+from reconciler.host.client import Guest, connect
+from reconciler.host.failures import FreezeLost, NotFrozen
+from reconciler.host.freezing import THAW_S, Freeze, Wish, frozen, let_go
+from tests.host.fake_guest import FakeGuest
+from tests.host.wire import Wire, run
+
+LEASE_S = 30.0
+BEFORE = {"hostname": {"name": "web-01"}, "filesystems": {"trim": {"token": "a"}}}
+
+
+def _guest() -> FakeGuest:
+    guest = FakeGuest()
+    guest.adopt(7, BEFORE)
+    return guest
+
+
+async def _hold(client: Guest, seconds: float = 0.0) -> Freeze:
+    async with frozen(client, Wish(lease_s=LEASE_S)) as freeze:
+        await asyncio.sleep(seconds)
+        await freeze.check()
+    return freeze
+
+
+def test_freeze_check_thaw() -> None:
+    async def work() -> None:
+        guest = _guest()
+        async with connect(Wire(guest).open) as client:
+            freeze = await _hold(client)
+        assert (freeze.generation, freeze.epoch, guest.generation) == (8, 1, 9)
+        assert guest.spec == BEFORE
+        assert guest.last_freeze == {"epoch": 1, "generation": 8, "ended": "Thawed"}
+        frozen_spec = next(params["spec"] for method, params in guest.calls if method == "apply")
+        wish = {"state": "frozen", "lease": 30, "trim": {"token": "a"}}
+        assert frozen_spec == {**BEFORE, "filesystems": wish}
+
+    run(work())
+
+
+def test_the_lease_is_renewed_while_the_block_runs() -> None:
+    async def work() -> None:
+        guest = _guest()
+        async with connect(Wire(guest).open) as client:
+            await _hold(client, seconds=4 * LEASE_S)
+        renewals = [params for method, params in guest.calls if method == "renew"]
+        assert len(renewals) in (11, 12)
+        assert renewals[0] == {"kind": "filesystems", "generation": 8, "lease": LEASE_S}
+
+    run(work())
+
+
+@pytest.mark.parametrize("how", ["LeaseEnded", "AgentDied", "GuardianDied"])
+def test_a_freeze_that_ended_before_the_check(how: str) -> None:
+    async def work() -> None:
+        guest = _guest()
+        async with connect(Wire(guest).open) as client:
+            with pytest.raises(FreezeLost, match="cannot trust"):
+                async with frozen(client, Wish(lease_s=LEASE_S)) as freeze:
+                    guest.end_freeze(how)
+                    guest.turn()
+                    await freeze.check()
+        assert guest.spec == BEFORE
+
+    run(work())
+
+
+def test_a_second_freeze_is_not_the_first() -> None:
+    async def work() -> None:
+        guest = _guest()
+        async with connect(Wire(guest).open) as client:
+            with pytest.raises(FreezeLost, match="freeze 1 had ended; the guest now says 2"):
+                async with frozen(client, Wish(lease_s=LEASE_S)) as freeze:
+                    assert guest.freeze is not None
+                    guest.freeze["epoch"] = 2
+                    await freeze.check()
+
+    run(work())
+
+
+def test_a_freeze_that_ended_between_check_and_thaw() -> None:
+    async def work() -> None:
+        guest = _guest()
+        async with connect(Wire(guest).open) as client:
+            with pytest.raises(FreezeLost, match="not ended by us: LeaseEnded"):
+                async with frozen(client, Wish(lease_s=LEASE_S)) as freeze:
+                    await freeze.check()
+                    guest.end_freeze("LeaseEnded")
+                    guest.turn()
+
+    run(work())
+
+
+def test_a_freeze_that_is_refused() -> None:
+    async def work() -> None:
+        guest = _guest()
+        guest.reasons["filesystems"] = "Unsupported"
+        adopt = guest.adopt
+
+        def refuse(generation: int, spec: dict[str, object]) -> None:
+            adopt(generation, {k: v for k, v in spec.items()})
+            if generation == 8:
+                guest.freeze = None
+                guest.reasons["filesystems"] = "Unsupported"
+
+        guest.adopt = refuse  # type: ignore[method-assign]
+        async with connect(Wire(guest).open) as client:
+            with pytest.raises(NotFrozen, match="Unsupported"):
+                await _hold(client)
+        assert guest.spec == BEFORE
+        assert guest.generation == 9
+
+    run(work())
+
+
+def test_somebody_else_writes_just_then() -> None:
+    async def work() -> None:
+        guest = _guest()
+        other = {"hostname": {"name": "other"}}
+        guest.on_call = lambda m: guest.adopt(8, other) if m == "apply" and guest.generation == 7 else None
+        async with connect(Wire(guest).open) as client:
+            with pytest.raises(NotFrozen, match="somebody else"):
+                await _hold(client)
+        assert guest.spec == other
+        assert guest.epoch == 0
+
+    run(work())
+
+
+def test_a_spec_that_already_says_frozen_is_left_alone() -> None:
+    async def work() -> None:
+        guest = FakeGuest()
+        guest.adopt(3, {"filesystems": {"state": "frozen"}})
+        async with connect(Wire(guest).open) as client:
+            with pytest.raises(NotFrozen, match="already says frozen"):
+                await _hold(client)
+        assert guest.generation == 3
+        assert guest.freeze is not None
+
+    run(work())
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("broken"), asyncio.CancelledError()], ids=["error", "cancelled"]
+)
+def test_every_way_out_thaws(error: BaseException) -> None:
+    async def work() -> None:
+        guest = _guest()
+        async with connect(Wire(guest).open) as client:
+            with pytest.raises(type(error)):
+                async with frozen(client, Wish(lease_s=LEASE_S)):
+                    raise error
+        assert guest.freeze is None
+        assert guest.spec == BEFORE
+
+    run(work())
+
+
+def test_a_cancelled_thaw_goes_on() -> None:
+    async def work() -> None:
+        guest = _guest()
+        async with connect(Wire(guest).open) as client:
+            task = asyncio.create_task(_hold(client))
+            guest.on_call = lambda m: (
+                task.cancel() and None if m == "apply" and guest.generation == 8 else None
+            )
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert guest.freeze is None
+        assert guest.spec == BEFORE
+
+    run(work())
+
+
+@pytest.mark.parametrize("cut", range(0, 6000, 61))
+def test_a_freeze_outlives_a_cut(cut: int) -> None:
+    async def work() -> None:
+        guest = _guest()
+        wire = Wire(guest)
+        wire.cuts = [(cut, None)]
+        async with connect(wire.open) as client:
+            await _hold(client, seconds=LEASE_S)
+        assert guest.spec == BEFORE
+        assert guest.epoch == 1
+
+    run(work())
+
+
+def test_a_guest_that_is_gone_for_good_ends_the_wait() -> None:
+    async def work() -> None:
+        guest = _guest()
+        wire = Wire(guest)
+        async with connect(wire.open) as client:
+            with pytest.raises(FreezeLost):
+                async with frozen(client, Wish(lease_s=LEASE_S)) as freeze:
+                    wire.refuse = ConnectionRefusedError(111, "Connection refused")
+                    wire.streams[-1].drop()
+                    await asyncio.sleep(LEASE_S)
+                    before_s = asyncio.get_running_loop().time()
+                    await freeze.check()
+            assert asyncio.get_running_loop().time() - before_s <= 3 * (LEASE_S + THAW_S)
+
+    run(work())
+
+
+def test_let_go_reads_again_after_a_conflict() -> None:
+    async def work() -> None:
+        guest = FakeGuest()
+        guest.adopt(1, {"filesystems": {"state": "frozen"}})
+        other = {"filesystems": {"state": "frozen"}, "hostname": {"name": "new"}}
+        guest.on_call = lambda m: guest.adopt(2, other) if m == "apply" and guest.generation == 1 else None
+        async with connect(Wire(guest).open) as client:
+            generation = await let_go(client, None, lambda part: bool(part))
+        assert generation == guest.generation == 3
+        assert guest.spec == {"hostname": {"name": "new"}}
+
+    run(work())
