@@ -143,8 +143,8 @@ class Source(Driver, Protocol):
 
     A driver inherits from this class to be found; a test's fake only has its shape. Where
     several sources offer an item the first by module name wins, and the next is tried when
-    it says Unsupported. For `apps` and `metrics` every source is read and the mappings
-    are joined, so that their keys must differ from source to source.
+    it says Unsupported. For `apps` and `metrics` every source is read and the mappings,
+    whose keys are the sources' names (`dpkg`, `textfile`), are joined.
 
     A source may have `watches` as well. What a watch says in `items: tuple[str, ...]` is read
     again when it drains to True; of a watch that does not say, all that its source offers.

@@ -172,7 +172,7 @@ def test_no_logind(system_bus: PrivateBus) -> None:
 
 
 SESSION = "9", f"{PATH}/session/_39"
-UNLOCKED = f"{NAME}.Session", {"LockedHint": ("b", False)}, []
+UNLOCKED: Any = f"{NAME}.Session", {"LockedHint": ("b", False)}, []
 CHANGED = "org.freedesktop.DBus.Properties", "PropertiesChanged", "sa{sv}as"
 
 
