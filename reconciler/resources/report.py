@@ -97,13 +97,7 @@ FIGURES: Mapping[str, Mapping[str, _Figure]] = {
     "load": {"one": _Figure("cpu"), "five": _Figure("cpu"), "fifteen": _Figure("cpu")},
     "nics": {"rxBytes": _BYTES, "txBytes": _BYTES, "rxPackets": _PACKETS, "txPackets": _PACKETS}
     | {name: _Figure() for name in ("rxErrors", "txErrors", "rxDropped", "txDropped")},
-    "filesystems": {
-        "used": _OF_SIZE,
-        "free": _OF_SIZE,
-        "available": _OF_SIZE,
-        "filesUsed": _Figure("files", 100),
-        "filesFree": _Figure("files", 100),
-    },
+    "filesystems": {"used": _OF_SIZE, "available": _OF_SIZE, "filesUsed": _Figure("files", 100)},
     "metrics": {_ALL: _Figure()},
 }
 

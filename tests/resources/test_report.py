@@ -1,7 +1,9 @@
 """What is read when, what is worth telling, and what one failing item costs the others."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -432,3 +434,14 @@ def test_bulk_is_near_the_size_of_the_json(value: Json) -> None:
 def test_any_two_values_compare(old: Json, new: Json, threshold: float, item: str) -> None:
     assert not significant(item, old, old, threshold)
     assert significant(item, old, new, threshold) in (True, False)
+
+
+ROW = re.compile(r"\| `(\w+)` \| (\d+) s \| (?:(\d+) %)? ?\|")
+
+
+def test_the_inventory_is_written_down() -> None:
+    text = (Path(__file__).parents[2] / "specs/inventory.md").read_text()
+    written = {item: (float(every), float(percent or 0)) for item, every, percent in ROW.findall(text)}
+    assert written == {item: (kept.every_s, kept.percent) for item, kept in KEPT.items()}
+    told = set(re.findall(r"^### (.*?):", text, re.MULTILINE))
+    assert {item for names in told for item in names.split(", ")} == set(KEPT)
