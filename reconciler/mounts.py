@@ -5,7 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from reconciler.errors import Unsupported
+from reconciler.resource import Json
 
+USED_STEP_PERCENT = 5  # what a host is told of; finer steps would make a quiet guest talk
 FROZEN_MAX = 256  # of filesystems frozen at once; a desktop full of snaps has 40 mounts
 
 # Those whose super_operations have freeze_fs or freeze_super (linux/fs.h); any other says EOPNOTSUPP.
@@ -112,6 +114,22 @@ def choose(mounts: Sequence[Mount], paths: Sequence[str]) -> tuple[Mount, ...]:
         raise Unsupported(f"cannot freeze {len(chosen)} filesystems: the limit is {FROZEN_MAX}")
     backed_by = {mount.device: mount.backed_by for mount in mounts}
     return tuple(sorted(chosen, key=lambda m: (-_depth(m.device, backed_by), -m.id)))
+
+
+def show(mount: Mount, frozen: bool) -> dict[str, Json]:
+    """What a host is told of it: the same as long as nothing worth telling changed."""
+    shown: dict[str, Json] = {
+        "path": mount.path,
+        "type": mount.type,
+        "device": mount.device,
+        "frozen": frozen,
+        "canFreeze": not mount.why_not,
+        "size": mount.size,
+    }
+    if mount.size:
+        percent = 100 * mount.used // mount.size
+        shown["usedPercent"] = percent - percent % USED_STEP_PERCENT
+    return shown | ({"disks": list(mount.disks)} if mount.disks else {})
 
 
 def _parse_line(text: str) -> Line | None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from reconciler.errors import DriverError, Unsupported
-from reconciler.mounts import FROZEN_MAX, Mount, choose, fitting, one_of_each
+from reconciler.mounts import FROZEN_MAX, Mount, choose, fitting, one_of_each, show
 from reconciler.resource import (
     Action,
     Change,
@@ -33,7 +33,6 @@ from reconciler.resource import (
 
 LEASE_S = 60.0  # long enough for a snapshot of disks, short enough for users to wait through
 LEASE_S_MIN = 1.0  # below it, a lease ends before the host has heard of it
-USED_STEP_PERCENT = 5  # what a host is told of; finer steps would make a quiet guest talk
 
 _ALL = "filesystems"  # the target of what is done to all of them at once
 _STATES = ["frozen", "thawed"]
@@ -123,7 +122,8 @@ class Observed:
     seen: Seen
     generation: int = 0  # of the document in force
     frozen_before: bool = False  # this generation has had its freeze
-    trimmed_before: bool = False
+    trim_token: str = ""  # that the document asks for
+    trimmed_before: bool = False  # for that token
     lease_s_max: float = 600.0
 
 
@@ -177,11 +177,13 @@ class Filesystems(Resource[Desired, Observed, Freezer], kind="filesystems"):
         )
 
     def observe(self, desired: Desired, past: Past) -> Observed:
+        token = desired.trim.token if desired.trim else ""
         return Observed(
             self.driver.look(),
             generation=past.generation,
             frozen_before=past.spent(f"freeze@{past.generation}"),
-            trimmed_before=desired.trim is not None and past.spent(f"trim@{desired.trim.token}"),
+            trim_token=token,
+            trimmed_before=past.spent(f"trim@{token}"),
             lease_s_max=self.driver.lease_s_max,
         )
 
@@ -200,7 +202,9 @@ class Filesystems(Resource[Desired, Observed, Freezer], kind="filesystems"):
             terms = {
                 "generation": observed.generation,
                 "lease_s": lease_s,
-                "until_s": observed.seen.boot_clock_s + lease_s,  # foreseen; the guardian counts for itself
+                # Foreseen; the guardian counts for itself.
+                "epoch": observed.seen.epoch + 1,
+                "until_s": observed.seen.boot_clock_s + lease_s,
                 "mounts": list(desired.mounts),
             }
             changes.append(Due(_ALL, "state", want="frozen", have="thawed", terms=terms))
@@ -218,7 +222,8 @@ class Filesystems(Resource[Desired, Observed, Freezer], kind="filesystems"):
                 return replace(observed, seen=_let_go(seen, "Thawed"))
             case "trim":
                 trimmed = {"token": terms["token"], "trimmed": {}}
-                return replace(observed, seen=replace(seen, trimmed=trimmed), trimmed_before=True)
+                before = observed.trimmed_before or terms["token"] == observed.trim_token
+                return replace(observed, seen=replace(seen, trimmed=trimmed), trimmed_before=before)
             case "freeze":
                 return _foresee_freeze(observed, terms)
             case _:
@@ -231,7 +236,7 @@ class Filesystems(Resource[Desired, Observed, Freezer], kind="filesystems"):
     @staticmethod
     def verdict(desired: Desired, observed: Observed, changes: Sequence[Change]) -> Verdict:
         if changes:
-            return Verdict(False, "Drifted", ", ".join(f"to be {_wish(change)}" for change in changes))
+            return Verdict(False, "Drifted", ", ".join(f"{c.field} is to be {c.want}" for c in changes))
         if desired.state != "frozen":
             return Verdict(True, "InSync", _trim_message(desired, observed))
         freeze, last = observed.seen.freeze, observed.seen.last
@@ -242,8 +247,7 @@ class Filesystems(Resource[Desired, Observed, Freezer], kind="filesystems"):
         missing = [mount.path for mount in now if mount.device not in freeze.devices]
         count = len(freeze.devices)
         if missing:
-            paths = ", ".join(missing)
-            return Verdict(False, "MountedSince", f"mounted after the freeze and not frozen: {paths}")
+            return Verdict(False, "MountedSince", f"mounted after the freeze: {', '.join(missing)}")
         message = f"{count} of {count} frozen"
         if desired.lease_s > observed.lease_s_max:
             message += f"; the guest's policy cut the lease to {observed.lease_s_max:g} s"
@@ -258,8 +262,9 @@ class Filesystems(Resource[Desired, Observed, Freezer], kind="filesystems"):
     @staticmethod
     def show(observed: Observed) -> Json:
         seen = observed.seen
+        frozen = seen.freeze.devices if seen.freeze else ()
         shown: dict[str, Json] = {
-            "mounts": [_show_mount(mount, seen.freeze) for mount in one_of_each(seen.mounts)]
+            "mounts": [show(mount, mount.device in frozen) for mount in one_of_each(seen.mounts)]
         }
         if seen.freeze:
             shown["freeze"] = {
@@ -307,6 +312,16 @@ class Filesystems(Resource[Desired, Observed, Freezer], kind="filesystems"):
             case verb:
                 raise AssertionError(f"unplanned: {verb}")
 
+    @staticmethod
+    def foreseen_renewal(observed: Observed, generation: int, lease_s: float) -> Action:
+        """The freeze to take the place of a rehearsed one that is renewed. Raises DriverError."""
+        freeze = observed.seen.freeze
+        if freeze is None or freeze.generation != generation:
+            raise DriverError(f"cannot renew: no freeze of generation {generation} holds")
+        until_s = observed.seen.boot_clock_s + min(lease_s, observed.lease_s_max)
+        terms = {"generation": generation, "epoch": freeze.epoch, "until_s": until_s}
+        return Action("freeze", _ALL, Phase.HOLD, value={**terms, "mounts": list(freeze.mounts)})
+
     def renew(self, generation: int, lease_s: float) -> dict[str, Json]:
         """Begin the lease anew, for {epoch, remaining}. Raises DriverError where no such freeze holds."""
         if lease_s < LEASE_S_MIN:
@@ -331,17 +346,13 @@ def _action(change: Change) -> Action:
     return Action("thaw", _ALL, Phase.RELEASE)
 
 
-def _wish(change: Change) -> str:
-    return f"trimmed ({change.want})" if change.field == "trim" else str(change.want)
-
-
 def _foresee_freeze(observed: Observed, terms: Json) -> Observed:
     try:
         chosen = choose(observed.seen.mounts, terms["mounts"])
     except Unsupported:
         return observed
     freeze = Freeze(
-        epoch=observed.seen.epoch + 1,
+        epoch=terms["epoch"],
         generation=terms["generation"],
         until_s=terms["until_s"],
         devices=tuple(mount.device for mount in chosen),
@@ -350,7 +361,8 @@ def _foresee_freeze(observed: Observed, terms: Json) -> Observed:
     seen = replace(observed.seen, epoch=freeze.epoch, freeze=freeze)
     if seen.boot_clock_s >= freeze.until_s:
         seen = _let_go(seen, "LeaseEnded")
-    return replace(observed, seen=seen, frozen_before=True)
+    before = observed.frozen_before or terms["generation"] == observed.generation
+    return replace(observed, seen=seen, frozen_before=before)
 
 
 def _let_go(seen: Seen, ended: str) -> Seen:
@@ -377,18 +389,3 @@ def _trim_message(desired: Desired, observed: Observed) -> str:
     refused = trimmed.get("refused", {})
     said = f"trimmed {sum(trimmed['trimmed'].values())} bytes"
     return said + "".join(f"; {path}: {why}" for path, why in sorted(refused.items()))
-
-
-def _show_mount(mount: Mount, freeze: Freeze | None) -> dict[str, Json]:
-    shown: dict[str, Json] = {
-        "path": mount.path,
-        "type": mount.type,
-        "device": mount.device,
-        "frozen": freeze is not None and mount.device in freeze.devices,
-        "canFreeze": not mount.why_not,
-        "size": mount.size,
-    }
-    if mount.size:
-        percent = 100 * mount.used // mount.size
-        shown["usedPercent"] = percent - percent % USED_STEP_PERCENT
-    return shown | ({"disks": list(mount.disks)} if mount.disks else {})

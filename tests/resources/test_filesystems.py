@@ -40,8 +40,14 @@ TRIM = Trim(token="t1", minimum=4096)
 THAW = Action("thaw", "filesystems", Phase.RELEASE)
 
 
-def freeze(lease_s: float = 60.0, mounts: Sequence[str] = (), generation: int = 7) -> Action:
-    terms = {"generation": generation, "lease_s": lease_s, "until_s": 100.0 + lease_s, "mounts": list(mounts)}
+def freeze(lease_s: float = 60.0, mounts: Sequence[str] = (), generation: int = 7, epoch: int = 4) -> Action:
+    terms = {
+        "generation": generation,
+        "lease_s": lease_s,
+        "epoch": epoch,
+        "until_s": 100.0 + lease_s,
+        "mounts": list(mounts),
+    }
     return Action("freeze", "filesystems", Phase.HOLD, f"freeze@{generation}", terms)
 
 
@@ -70,7 +76,7 @@ def held(**changes: Json) -> Observed:
         pytest.param(
             FREEZE,
             replace(FROZEN, generation=8, frozen_before=False),
-            [THAW, freeze(generation=8)],
+            [THAW, freeze(generation=8, epoch=5)],
             id="another generation has a freeze of its own",
         ),
         pytest.param(
@@ -103,7 +109,7 @@ def test_plan(desired: Desired, observed: Observed, actions: list[Action]) -> No
             id="with less of a lease than was asked for",
         ),
         pytest.param(FREEZE, held(note="x"), True, "InSync", "3 of 3 frozen; x", id="a guardian with a lack"),
-        pytest.param(FREEZE, NOTHING, False, "Drifted", "to be frozen", id="not frozen yet"),
+        pytest.param(FREEZE, NOTHING, False, "Drifted", "state is to be frozen", id="not frozen yet"),
         pytest.param(
             FREEZE,
             SPENT,
@@ -125,7 +131,7 @@ def test_plan(desired: Desired, observed: Observed, actions: list[Action]) -> No
             held(devices=("8:3", "8:1")),
             False,
             "MountedSince",
-            "mounted after the freeze and not frozen: /mnt/image",
+            "mounted after the freeze: /mnt/image",
             id="a disk that came later",
         ),
         pytest.param(
@@ -171,6 +177,7 @@ observations = st.builds(
     ),
     generation=st.just(7),
     frozen_before=st.booleans(),
+    trim_token=st.just("t1"),
     trimmed_before=st.booleans(),
 )
 wishes = st.builds(
@@ -204,6 +211,31 @@ def test_a_freeze_that_is_rehearsed_shows_an_epoch_and_ends() -> None:
     after = Filesystems.show(Filesystems.foresee(later, freeze()))
     assert "freeze" not in after
     assert after["lastFreeze"] == {"epoch": 4, "generation": 7, "ended": "LeaseEnded"}
+
+
+def test_a_rehearsed_freeze_spends_its_own_generation_only() -> None:
+    later = Filesystems.foresee(replace(NOTHING, generation=8), freeze(generation=7))
+    assert not later.frozen_before
+    assert Filesystems.foresee(NOTHING, freeze()).frozen_before
+
+
+def test_a_rehearsed_freeze_is_renewed() -> None:
+    during = Filesystems.foresee(NOTHING, freeze(10.0))
+    later = replace(NOTHING, seen=replace(NOTHING.seen, boot_clock_s=109.0))
+    renewal = Filesystems.foreseen_renewal(
+        replace(during, seen=replace(during.seen, boot_clock_s=109.0)), 7, 900.0
+    )
+    renewed = Filesystems.foresee(later, renewal).seen.freeze
+    assert during.seen.freeze is not None
+    assert renewed == replace(during.seen.freeze, until_s=709.0)
+    with pytest.raises(DriverError, match="no freeze of generation 6 holds"):
+        Filesystems.foreseen_renewal(during, 6, 10.0)
+
+
+def test_a_rehearsed_trim_spends_its_own_token_only() -> None:
+    asked = replace(NOTHING, trim_token="t1")
+    assert Filesystems.foresee(asked, trim()).trimmed_before
+    assert not Filesystems.foresee(replace(NOTHING, trim_token="t2"), trim()).trimmed_before
 
 
 def test_what_is_shown_of_a_mount() -> None:
