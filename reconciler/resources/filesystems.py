@@ -141,6 +141,9 @@ class Freezer(Driver, Protocol):
 
     def look(self) -> Seen: ...
 
+    def prepare(self) -> None:
+        """A freeze will follow soon: start what it needs, wait for nothing, fail in silence."""
+
     def freeze(self, generation: int, lease_s: float, mounts: Sequence[Mount]) -> None:
         """Freeze all of them in this order, or none: blocks until it is done or undone."""
 
@@ -178,10 +181,13 @@ class Filesystems(Resource[Desired, Observed, Freezer], kind="filesystems"):
 
     def observe(self, desired: Desired, past: Past) -> Observed:
         token = desired.trim.token if desired.trim else ""
+        frozen_before = past.spent(f"freeze@{past.generation}")
+        if desired.state == "frozen" and not frozen_before:
+            self.driver.prepare()
         return Observed(
             self.driver.look(),
             generation=past.generation,
-            frozen_before=past.spent(f"freeze@{past.generation}"),
+            frozen_before=frozen_before,
             trim_token=token,
             trimmed_before=past.spent(f"trim@{token}"),
             lease_s_max=self.driver.lease_s_max,

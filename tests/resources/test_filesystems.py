@@ -324,6 +324,9 @@ class FakeFreezer:
     def look(self) -> Seen:
         return self.seen
 
+    def prepare(self) -> None:
+        self.done.append("prepare")
+
     def freeze(self, generation: int, lease_s: float, mounts: Sequence[Mount]) -> None:
         self.done.append((generation, lease_s, [mount.path for mount in mounts]))
 
@@ -385,3 +388,20 @@ def test_the_past_is_observed() -> None:
     past = Past(generation=7, boot_id="b", deeds=deeds)
     observed = Filesystems(FakeFreezer()).observe(Desired(trim=TRIM), past)
     assert (observed.frozen_before, observed.trimmed_before) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("desired", "generation", "done"),
+    [
+        pytest.param(FREEZE, 8, ["prepare"], id="a freeze will follow"),
+        pytest.param(FREEZE, 7, [], id="it was there already"),
+        pytest.param(Desired(state="thawed"), 8, [], id="none will"),
+    ],
+)
+def test_the_guardian_starts_while_the_token_is_still_being_written(
+    desired: Desired, generation: int, done: list[object]
+) -> None:
+    guest = FakeFreezer()
+    deeds = {"freeze@7": Deed("done", "b", 7)}
+    Filesystems(guest).observe(desired, Past(generation=generation, boot_id="b", deeds=deeds))
+    assert guest.done == done
