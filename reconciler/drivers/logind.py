@@ -8,6 +8,7 @@ from typing import Any
 
 from reconciler.dbus import Bus, BusError, NoAnswer, Peer
 from reconciler.errors import DriverError, Unsupported
+from reconciler.inotify import Folders
 from reconciler.resource import Watch
 from reconciler.resources.power import Inhibitor, Machine, Scheduled, State, Switch, Verb, booted_s
 from reconciler.resources.session import Login, Sessions
@@ -16,6 +17,7 @@ _NAME = "org.freedesktop.login1"
 _MANAGER = Peer(_NAME, "/org/freedesktop/login1", f"{_NAME}.Manager")
 _SYSTEMD = Peer("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
 _BOOTED = "/run/systemd/system"  # there when systemd runs the guest; sd_booted(3)
+_SCHEDULED = "/run/systemd/shutdown"
 _NEEDS = "logind on the system bus"
 _SIGNAL = f"type='signal',sender='{_NAME}'"
 _RESTARTED = f"type='signal',sender='org.freedesktop.DBus',member='NameOwnerChanged',arg0='{_NAME}'"
@@ -34,12 +36,14 @@ _SKIP = 1 << 4  # SD_LOGIND_SKIP_INHIBITORS, since systemd 257; before, root ski
 _BLOCKED = (f"{_NAME}.BlockedByInhibitorLock", "org.freedesktop.DBus.Error.AccessDenied")
 _NEVER_US = 2**64 - 1
 
-# What cuts a shutdown short: it must outlive us, who are stopped early, and logind. A timer
-# that no shutdown stops has PID 1 itself kill, unmount and end, as reboot.target's own
-# JobTimeoutAction= does after 30 minutes; see systemd.unit(5), systemctl(1) --force.
+# What cuts a shutdown short must outlive us, who are stopped early, and logind: a timer that
+# no shutdown stops. The signals reach everything but PID 1 and this shell, in an order that
+# a service which hangs no longer holds up; PID 1 then only unmounts and ends. Without them
+# it would wait once more, DefaultTimeoutStopSec= long; see systemctl(1) --force, kill(2).
 _TIMER = "guest-reconciler-deadline.timer"
+_SHELL = "/bin/sh"
 _COMMANDS: Mapping[Verb, str] = {"off": "poweroff", "halt": "halt", "reboot": "reboot"}
-_SYSTEMCTL = "/bin/systemctl"
+_SCRIPT = "kill -TERM -1; sleep 5; kill -KILL -1; exec /bin/systemctl --force"  # 5 s to save what is open
 
 
 class LogindSessions(Sessions):
@@ -110,7 +114,8 @@ class LogindPower(Switch):
         return _available()
 
     def watches(self) -> tuple[Watch, ...]:
-        return (self._bus.watch(),)
+        # logind sends no signal for this one, yet writes a file; shutdown(8).
+        return self._bus.watch(), Folders(_SCHEDULED, names=("scheduled",))
 
     def cancel(self) -> None:
         self._bus.cancel()
@@ -194,7 +199,7 @@ class LogindPower(Switch):
             lasting,
             ("Slice", ("s", "-.slice")),
             ("Type", ("s", "oneshot")),
-            ("ExecStart", ("a(sasb)", [(_SYSTEMCTL, [_SYSTEMCTL, "--force", command], False)])),
+            ("ExecStart", ("a(sasb)", [(_SHELL, [_SHELL, "-c", f"{_SCRIPT} {command}"], False)])),
         ]
         units = [(_TIMER.replace(".timer", ".service"), service)]
         try:
