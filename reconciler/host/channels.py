@@ -110,7 +110,7 @@ async def _open_serial(device: str, baud: int) -> Stream:
     try:
         # exclusive: two hosts on one line would each take half of every answer.
         line = serial.Serial(device, baud, timeout=0, write_timeout=0, exclusive=True)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise Misused(f"cannot open serial line {device}: {error}") from None
     try:
         return await _over_descriptor(line.fileno())

@@ -13,7 +13,7 @@
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from random import uniform
@@ -167,7 +167,7 @@ class Guest:
             raise RemoteProtocolError("the answer to events has no list of them")
         return [object_of(e, "events") for e in events], count(result, "next"), count(result, "lost")
 
-    async def new_events(self, since: int = 0) -> AsyncIterator[tuple[list[dict[str, Json]], int]]:
+    async def new_events(self, since: int = 0) -> AsyncGenerator[tuple[list[dict[str, Json]], int], None]:
         """Events as they happen, with how many were lost before them. Begins anew with each boot."""
         boot_id = self.hello.boot_id
         self._subscribe()
@@ -191,7 +191,7 @@ class Guest:
             pass
         raise TimedOut(f"not so within {timeout_s:g} s")
 
-    async def changes(self) -> AsyncIterator[Status]:
+    async def changes(self) -> AsyncGenerator[Status, None]:
         """The status now and after each change; a slow reader sees fewer steps, never an older end."""
         self._subscribe()
         seen: tuple[str, int] | None = None

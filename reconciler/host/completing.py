@@ -32,7 +32,7 @@ def _words(parser: argparse.ArgumentParser) -> Iterator[Word]:
         if isinstance(action, argparse._SubParsersAction):
             continue
         metavar = action.metavar if isinstance(action.metavar, str) else ""
-        choices = tuple(str(choice) for choice in action.choices or WORDS.get(metavar, ()))
+        choices = tuple(str(choice) for choice in (action.choices or WORDS.get(metavar) or ()))
         yield Word(
             names=tuple(action.option_strings),
             help=" ".join((action.help or "").split()),
@@ -60,9 +60,11 @@ def _bash(known: Mapping[str, tuple[str, Sequence[Word]]]) -> str:
         )
         open_words = [word for word in words if not word.names]
         rest = next((_bash_value(word) for word in open_words), f'words="{" ".join(filter(None, known))}"')
-        cases.append(
-            (values, f'        {name}) options="{options}"; {rest if not name or open_words else ":"} ;;\n')
-        )
+        if not name or open_words:
+            options += f'"; {rest}'
+        else:
+            options += '"'
+        cases.append((values, f'        {name or chr(34) * 2}) options="{options} ;;\n'))
     values_text = "".join(values for values, _ in cases)
     return _BASH.format(
         commands="|".join(filter(None, known)), values=values_text, rest="".join(rest for _, rest in cases)
@@ -80,10 +82,16 @@ _BASH = """\
 _reconciler() {{
     local current=${{COMP_WORDS[COMP_CWORD]}} previous=${{COMP_WORDS[COMP_CWORD-1]}}
     local command= words= options= files= position
+    # Names of files may hold spaces: what is offered stands one a line.
+    local IFS=$'\\n'
     COMPREPLY=()
     for ((position = 1; position < COMP_CWORD; position++)); do
         case ${{COMP_WORDS[position]}} in
-        --) COMPREPLY=($(compgen -c -f -- "$current")); return ;;
+        --)
+            compopt -o filenames 2>/dev/null
+            COMPREPLY=($(compgen -c -f -- "$current"))
+            return
+            ;;
         {commands}) [[ -n $command ]] || command=${{COMP_WORDS[position]}} ;;
         esac
     done
@@ -94,8 +102,6 @@ _reconciler() {{
         [[ $current == -* ]] && words=$options files=
         ;;
     esac
-    # Names of files may hold spaces: one a line.
-    local IFS=$'\\n'
     if [[ -n $files ]]; then
         compopt -o filenames 2>/dev/null
         COMPREPLY=($(compgen -f -- "$current"))
@@ -109,6 +115,7 @@ complete -F _reconciler reconciler
 
 def _zsh(known: Mapping[str, tuple[str, Sequence[Word]]]) -> str:
     listed = " ".join(_quoted(f"{name}:{text}") for name, (text, _) in known.items() if name)
+    before = " ".join(_zsh_word(word) for word in known[""][1])
     cases = "".join(
         f"    {name}) _arguments -S {' '.join(_zsh_word(word) for word in words)} ;;\n"
         for name, (_, words) in known.items()
@@ -117,7 +124,7 @@ def _zsh(known: Mapping[str, tuple[str, Sequence[Word]]]) -> str:
     return (
         "#compdef reconciler\n_reconciler() {\n"
         f"    local -a commands=({listed})\n"
-        "    if ((CURRENT == 2)); then _describe command commands; return; fi\n"
+        f"    if ((CURRENT == 2)); then _describe command commands; _arguments {before}; return; fi\n"
         "    local command=$words[2]\n    shift words; ((CURRENT--))\n    case $command in\n"
         f"{cases}    esac\n}}\n"
         'if [[ $funcstack[1] == _reconciler ]]; then _reconciler "$@"\n'

@@ -1,0 +1,1 @@
+"""The host: its client and its command line."""

@@ -113,7 +113,7 @@ class FakeGuest:
     # One method for each of the channel's; they return a result or raise Refusal.
 
     def do_apply(self, params: dict[str, Json]) -> Json:
-        spec = params.get("spec")
+        spec: dict[str, Json] = params.get("spec", {})
         if "transfer" in params:
             if params["transfer"] not in self.transfers:
                 raise Refusal(-32006, "cannot use the transfer: forgotten")

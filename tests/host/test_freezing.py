@@ -1,10 +1,12 @@
 """A freeze around a block: proven to have held, or said not to; thawed however it ends."""
 
 import asyncio
+from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
 
-from reconciler.host.client import Guest, connect
+from reconciler.host.client import ANSWER_S, Guest, connect
 from reconciler.host.failures import FreezeLost, NotFrozen
 from reconciler.host.freezing import THAW_S, Freeze, Wish, frozen, let_go
 from tests.host.fake_guest import FakeGuest
@@ -20,11 +22,24 @@ def _guest() -> FakeGuest:
     return guest
 
 
-async def _hold(client: Guest, seconds: float = 0.0) -> Freeze:
+async def _hold(
+    client: Guest,
+    seconds: float = 0.0,
+    before: Callable[[], object] = lambda: None,
+    after: Callable[[], object] = lambda: None,
+) -> Freeze:
+    """A freeze of some seconds, with something that happens before its check, and after."""
     async with frozen(client, Wish(lease_s=LEASE_S)) as freeze:
+        before()
         await asyncio.sleep(seconds)
         await freeze.check()
+        after()
     return freeze
+
+
+def _end(guest: FakeGuest, how: str) -> None:
+    guest.end_freeze(how)
+    guest.turn()
 
 
 def test_freeze_check_thaw() -> None:
@@ -60,10 +75,7 @@ def test_a_freeze_that_ended_before_the_check(how: str) -> None:
         guest = _guest()
         async with connect(Wire(guest).open) as client:
             with pytest.raises(FreezeLost, match="cannot trust"):
-                async with frozen(client, Wish(lease_s=LEASE_S)) as freeze:
-                    guest.end_freeze(how)
-                    guest.turn()
-                    await freeze.check()
+                await _hold(client, before=lambda: _end(guest, how))
         assert guest.spec == BEFORE
 
     run(work())
@@ -74,10 +86,7 @@ def test_a_second_freeze_is_not_the_first() -> None:
         guest = _guest()
         async with connect(Wire(guest).open) as client:
             with pytest.raises(FreezeLost, match="freeze 1 had ended; the guest now says 2"):
-                async with frozen(client, Wish(lease_s=LEASE_S)) as freeze:
-                    assert guest.freeze is not None
-                    guest.freeze["epoch"] = 2
-                    await freeze.check()
+                await _hold(client, before=lambda: cast(Any, guest.freeze).update(epoch=2))
 
     run(work())
 
@@ -87,10 +96,7 @@ def test_a_freeze_that_ended_between_check_and_thaw() -> None:
         guest = _guest()
         async with connect(Wire(guest).open) as client:
             with pytest.raises(FreezeLost, match="not ended by us: LeaseEnded"):
-                async with frozen(client, Wish(lease_s=LEASE_S)) as freeze:
-                    await freeze.check()
-                    guest.end_freeze("LeaseEnded")
-                    guest.turn()
+                await _hold(client, after=lambda: _end(guest, "LeaseEnded"))
 
     run(work())
 
@@ -165,9 +171,12 @@ def test_a_cancelled_thaw_goes_on() -> None:
         guest = _guest()
         async with connect(Wire(guest).open) as client:
             task = asyncio.create_task(_hold(client))
-            guest.on_call = lambda m: (
-                task.cancel() and None if m == "apply" and guest.generation == 8 else None
-            )
+
+            def cancel(method: str) -> None:
+                if method == "apply" and guest.generation == 8:
+                    task.cancel()
+
+            guest.on_call = cancel
             with pytest.raises(asyncio.CancelledError):
                 await task
         assert guest.freeze is None
@@ -194,15 +203,17 @@ def test_a_guest_that_is_gone_for_good_ends_the_wait() -> None:
     async def work() -> None:
         guest = _guest()
         wire = Wire(guest)
+
+        def go() -> None:
+            wire.refuse = ConnectionRefusedError(111, "Connection refused")
+            wire.streams[-1].drop()
+
         async with connect(wire.open) as client:
+            before_s = asyncio.get_running_loop().time()
             with pytest.raises(FreezeLost):
-                async with frozen(client, Wish(lease_s=LEASE_S)) as freeze:
-                    wire.refuse = ConnectionRefusedError(111, "Connection refused")
-                    wire.streams[-1].drop()
-                    await asyncio.sleep(LEASE_S)
-                    before_s = asyncio.get_running_loop().time()
-                    await freeze.check()
-            assert asyncio.get_running_loop().time() - before_s <= 3 * (LEASE_S + THAW_S)
+                await _hold(client, LEASE_S, before=go)
+            # The renewal under way, the check, and the thaw, which waits for the lease's end.
+            assert asyncio.get_running_loop().time() - before_s <= 2 * LEASE_S + ANSWER_S + LEASE_S + THAW_S
 
     run(work())
 

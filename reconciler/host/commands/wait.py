@@ -28,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--for",
         dest="goal",
-        metavar="WHAT",
+        metavar="CONDITION",
         required=True,
         help="KIND (ready), KIND=True|False|Unknown, KIND=REASON, phase=PHASE or PHASE",
     )

@@ -1,0 +1,133 @@
+"""`reconciler freeze` as a program: exit codes, signals, and a guest thawed in the end."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.host.conftest import Reconciler
+from tests.host.served import Served
+
+SPEC = {"hostname": {"static": "web-01"}}
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        pytest.param(["true"], 0, id="good"),
+        pytest.param(["sh", "-c", "exit 7"], 7, id="its-own-code"),
+        pytest.param(["sh", "-c", "kill -TERM $$"], 143, id="killed"),
+        pytest.param(["/nonexistent/command"], 127, id="not-found"),
+        pytest.param(["/etc/passwd"], 126, id="not-a-program"),
+    ],
+)
+def test_the_code_of_the_command(
+    command: list[str], code: int, guest: Served, reconciler: Reconciler
+) -> None:
+    said = reconciler("freeze", "-c", guest.channel, "web-01", "--", *command)
+    assert said.code == code
+    assert guest.guest.freeze is None
+    assert guest.guest.last_freeze == {"epoch": 1, "generation": 4, "ended": "Thawed"}
+    assert guest.guest.spec == SPEC
+
+
+def test_options_of_the_command_are_its_own(guest: Served, reconciler: Reconciler, tmp_path: Path) -> None:
+    words = ["freeze", "-c", guest.channel, "--mount", "/data", "--lease", "30s", "--"]
+    assert reconciler(*words, "touch", "--", f"{tmp_path}/-g").code == 0
+    assert (tmp_path / "-g").exists()
+    frozen = next(params["spec"] for method, params in guest.guest.calls if method == "apply")
+    assert frozen["filesystems"] == {"state": "frozen", "lease": 30, "mounts": ["/data"]}
+
+
+def test_a_freeze_that_fails_starts_nothing(guest: Served, reconciler: Reconciler, tmp_path: Path) -> None:
+    guest.guest.errors["apply"] = {"code": -32002, "message": "the policy says no"}
+    said = reconciler("freeze", "-c", guest.channel, "--", "touch", tmp_path / "x")
+    assert said.code == 120
+    assert "cannot freeze: the policy says no" in said.err
+    assert not (tmp_path / "x").exists()
+
+
+def _freeze(guest: Served, *command: str) -> "subprocess.Popen[bytes]":
+    program = "import sys; from reconciler.host.cli import main; sys.exit(main())"
+    words = [sys.executable, "-c", program, "freeze", "-c", guest.channel, "--", *command]
+    return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def test_a_freeze_that_did_not_hold(guest: Served) -> None:
+    with _freeze(guest, "sh", "-c", "echo started; cat $0", str(_fifo(guest))) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == b"started\n"
+        guest.do(lambda: guest.guest.end_freeze("LeaseEnded"))
+        guest.do(guest.guest.turn)
+        _fifo(guest).write_text("go on")
+        assert process.wait(30) == 121
+        assert b"cannot trust what was saved" in process.stderr.read()
+    assert guest.guest.spec == SPEC
+
+
+def _fifo(guest: Served) -> Path:
+    import os
+
+    path = guest.path.parent / "fifo"
+    if not path.exists():
+        os.mkfifo(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_goes_to_the_command_and_the_guest_thaws(
+    number: signal.Signals, code: int, guest: Served
+) -> None:
+    script = (
+        "import os, signal, sys; signal.signal(2, signal.SIG_DFL); print('on', flush=True); signal.pause()"
+    )
+    with _freeze(guest, sys.executable, "-c", script) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(number)
+        assert process.wait(30) == code
+    assert guest.guest.freeze is None
+    assert guest.guest.spec == SPEC
+
+
+def test_a_command_that_ignores_signals_is_killed_at_the_third(guest: Served) -> None:
+    script = (
+        "import signal\n"
+        "signal.signal(15, lambda *_: print('no', flush=True))\n"
+        "print('on', flush=True)\n"
+        "while True: signal.pause()"
+    )
+    with _freeze(guest, sys.executable, "-c", script) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        for _ in range(2):
+            process.send_signal(signal.SIGTERM)
+            assert process.stdout.readline() == b"no\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 137
+    assert guest.guest.freeze is None
+
+
+def test_a_signal_before_the_command_starts(guest: Served) -> None:
+    guest.guest.reasons["hostname"] = "Drifted"
+    adopt = guest.guest.adopt
+    pid: list[int] = []
+
+    def without_freezing(generation: int, spec: dict[str, object]) -> None:
+        adopt(generation, spec)
+        if generation == 4:
+            guest.guest.freeze = None
+            guest.guest.reasons["filesystems"] = "Drifted"
+            subprocess.run(["kill", "-TERM", str(pid[0])], check=True)
+
+    guest.guest.adopt = without_freezing  # type: ignore[method-assign]
+    with _freeze(guest, "touch", str(guest.path.parent / "x")) as process:
+        pid.append(process.pid)
+        assert process.wait(30) == 143
+    assert guest.guest.spec == SPEC
+    assert not (guest.path.parent / "x").exists()
