@@ -1,4 +1,4 @@
-"""Names in a folder of our own, and calls to a made-up hostnamed; tests/vm asks the real one."""
+"""Names in a folder of our own, and calls to a made-up hostnamed; tests/vm asks a real one."""
 
 import errno
 import os
