@@ -27,6 +27,7 @@ from reconciler.spec import Normal
 KIND = "filesystems"
 LEASE_S = 60.0  # the guest's own default
 RENEWALS_IN_A_LEASE = 3  # two may be lost
+EVERY_S_MIN = 0.1  # whatever a guest says of its remaining seconds
 FREEZE_S = 120.0  # hooks and a full write cache take their time
 THAW_S = 30.0  # beyond the lease, in which an absent guest thaws by itself
 CONFLICTS_MAX = 3
@@ -57,9 +58,7 @@ class Freeze:
 
     async def keep(self) -> None:
         """Renew the lease until it is lost; then return."""
-        every_s = self.lease_s / RENEWALS_IN_A_LEASE
         while not self.lost:
-            await asyncio.sleep(every_s)
             try:
                 epoch, remaining_s = await self.guest.renew(
                     self.generation, self.lease_s, timeout_s=self.lease_s
@@ -70,8 +69,9 @@ class Freeze:
                 self.lost = f"its lease could not be renewed: {error}"
             else:
                 self._compare(epoch)
-                # The guest's policy may cut the lease short.
-                every_s = max(0.05, min(self.lease_s, remaining_s) / RENEWALS_IN_A_LEASE)
+                # The guest's policy may have cut the lease short, which is why the first renewal is now.
+                every_s = max(EVERY_S_MIN, min(self.lease_s, remaining_s) / RENEWALS_IN_A_LEASE)
+                await asyncio.sleep(every_s)
 
     async def check(self) -> None:
         """Ask the guest now whether this same freeze holds. Raises FreezeLost."""

@@ -63,7 +63,7 @@ def test_the_lease_is_renewed_while_the_block_runs() -> None:
         async with connect(Wire(guest).open) as client:
             await _hold(client, seconds=4 * LEASE_S)
         renewals = [params for method, params in guest.calls if method == "renew"]
-        assert len(renewals) in (11, 12)
+        assert len(renewals) in (12, 13)  # the first one at once
         assert renewals[0] == {"kind": "filesystems", "generation": 8, "lease": LEASE_S}
 
     run(work())

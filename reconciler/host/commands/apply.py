@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.errors import InvalidSpec, ReconcilerError
 from reconciler.host.arguments import (
+    PLACE,
     channel_of,
     duration,
     file_arguments,
@@ -86,7 +87,9 @@ def _apply_one(args: argparse.Namespace, document: "Document") -> int:
 
 
 async def _apply(guest: "Guest", args: argparse.Namespace, document: "Document") -> int:
-    name = guest.hello.name if document.name and "{guest}" not in args.channel else ""
+    # Said along, because after a reconnect another guest may be at the other end.
+    named = (document.name or args.guest) and PLACE not in args.channel
+    name = guest.hello.name if named else ""
     applied = await guest.apply(document.normal, guest=name)
     result = {
         "guest": document.name or args.guest or guest.hello.name,

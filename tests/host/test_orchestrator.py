@@ -1,0 +1,30 @@
+"""The example script does what it says."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.host.fake_guest import FakeGuest
+from tests.host.served import served
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_two_guests_and_one_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "d.yaml").write_text("hostname: web-01")
+    with served(FakeGuest("a"), tmp_path / "a"), served(FakeGuest("b"), tmp_path / "b"):
+        ran = subprocess.run(
+            [
+                *(sys.executable, ROOT / "examples/orchestrator.py", tmp_path / "d.yaml"),
+                *(f"unix:{tmp_path}/{name}" for name in "ab"),
+                "tcp:nowhere",
+            ],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+            cwd=ROOT,
+        )
+    a, b, nowhere = sorted(ran.stdout.splitlines())
+    assert (a, b) == ("'a': Converged, generation 1", "'b': Converged, generation 1")
+    assert nowhere.startswith("tcp:nowhere: cannot use channel")
