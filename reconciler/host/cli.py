@@ -91,7 +91,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = parser.parse_args(ours, argparse.Namespace(words=theirs))
         return int(command(args.command).run(args))
     except ReconcilerError as error:
-        note(error if isinstance(error, InvalidSpec) else f"reconciler: {error}")
+        for line in error.faults if isinstance(error, InvalidSpec) else [f"reconciler: {error}"]:
+            note(line)
         return _code(words, error)
     except BrokenPipeError:
         # Whoever read our output has enough; the interpreter must not complain at its exit.

@@ -46,6 +46,11 @@ def load(paths: Sequence[str]) -> tuple["Document", ...]:
     return tuple(documents)
 
 
+def placed(document: "Document", error: InvalidSpec) -> InvalidSpec:
+    """The faults that a guest found, with their places in the text."""
+    return InvalidSpec(*(document.fault(fault.path, fault.message) for fault in error.faults))
+
+
 def _files(path: str, faults: list[Fault], depth: int = 0) -> Iterator[str]:
     if path == "-" or not os.path.isdir(path):
         yield path

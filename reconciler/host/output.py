@@ -1,4 +1,4 @@
-"""What people and programs read: tables, JSON, YAML, colours; nothing from a guest goes out raw.
+"""What people and programs read: tables, JSON, YAML, colours; nothing goes out raw.
 
 A guest is not trusted: a control character in a host name could rewrite the terminal of
 whoever asks for it. Whatever is not printable is shown as an escape.
@@ -20,12 +20,12 @@ _COLOURS = {"green": "32", "yellow": "33", "red": "31", "bold": "1", "dim": "2"}
 _OUTSIDE_ASCII = re.compile(r"[^\n -~]")
 
 
-def escape(text: object, *, keep: str = "") -> str:
-    r"""One line that any terminal can be given: `\x1b` for the character, save those in `keep`."""
+def escape(text: object) -> str:
+    r"""One line that any terminal can be given: `\x1b` for the character."""
     shown = str(text)
     if shown.isprintable():
         return shown
-    return "".join(c if c.isprintable() or c in keep else _escaped(c) for c in shown)
+    return "".join(c if c.isprintable() else _escaped(c) for c in shown)
 
 
 def _escaped(character: str) -> str:
@@ -131,10 +131,32 @@ def grid(value: Json, *, wide: bool = False) -> str:
     if isinstance(value, dict) and value and all(isinstance(row, dict) for row in value.values()):
         return _rows([{"name": name} | row for name, row in value.items()], wide=wide)
     if isinstance(value, dict):
-        return table(("FIELD", "VALUE"), ((key, flat(item)) for key, item in value.items()), wide=wide)
+        return _members(value, wide=wide)
     if isinstance(value, list):
         return "".join(escape(flat(item)) + "\n" for item in value)
     return escape(flat(value)) + "\n"
+
+
+def _members(value: Mapping[str, Json], *, wide: bool) -> str:
+    """The plain members as a table, and a table for each of the others below it."""
+    plain = {key: flat(item) for key, item in value.items() if not _is_grid(item)}
+    top = table(("FIELD", "VALUE"), plain.items(), wide=wide) if plain or not value else ""
+    below = (
+        f"{escape(key).upper()}\n{indent(grid(item, wide=wide))}"
+        for key, item in value.items()
+        if _is_grid(item)
+    )
+    return "\n".join(part for part in (top, *below) if part)
+
+
+def _is_grid(value: Json) -> bool:
+    items = list(value.values()) if isinstance(value, dict) else value
+    return isinstance(items, list) and bool(items) and all(isinstance(item, dict) for item in items)
+
+
+def indent(text: str) -> str:
+    """Every line two columns further in; `none` where there is no line."""
+    return "".join(f"  {line}" for line in text.splitlines(keepends=True)) or "  none\n"
 
 
 def _rows(rows: Sequence[Mapping[str, Json]], *, wide: bool) -> str:
@@ -161,8 +183,8 @@ def say(text: str) -> None:
 
 
 def note(text: object) -> None:
-    """Everything that is not data: one line, or some, to standard error."""
-    print(escape(text, keep="\n"), file=sys.stderr, flush=True)
+    """Everything that is not data: a line to standard error."""
+    print(escape(text), file=sys.stderr, flush=True)
 
 
 def progress(text: object) -> None:

@@ -1,4 +1,4 @@
-"""One command, run while a guest is frozen: what `reconciler freeze` does once it has a guest."""
+"""One command, run while a guest is frozen, with signals under control."""
 
 import asyncio
 from collections.abc import Sequence

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
 from reconciler.host.hello import Hello
-from reconciler.host.output import colour, escape, flat, grid, table
+from reconciler.host.output import colour, escape, flat, grid, indent, table
 from reconciler.resource import Json
 
 _COLOURS = {
@@ -104,10 +104,6 @@ def page(hello: Hello, status: Mapping[str, Json]) -> str:
     if missing:
         parts.append("\nNot possible here\n" + indent(table(("KIND", "REASON", "MESSAGE"), missing)))
     return "".join(parts)
-
-
-def indent(text: str) -> str:
-    return "".join(f"  {line}" for line in text.splitlines(keepends=True)) or "  none\n"
 
 
 def changes(plans: Mapping[str, Mapping[str, Json]]) -> list[dict[str, Json]]:

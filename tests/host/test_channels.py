@@ -1,4 +1,4 @@
-"""Channels that are really opened: a unix socket, a pty as a serial line; and what is no channel."""
+"""Channels that are really opened: a unix socket, a pty as a serial line."""
 
 import asyncio
 import os

@@ -61,7 +61,7 @@ def test_a_cancelled_run_leaves_no_process() -> None:
     asyncio.run(work())
 
 
-def test_handlers_are_given_back() -> None:
+def test_signals_are_given_back() -> None:
     async def work() -> None:
         with Child(lambda: None).signals():
             assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL

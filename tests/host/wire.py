@@ -1,4 +1,4 @@
-"""Streams between the client and a fake guest in memory, with faults at chosen bytes, on a clock of ours."""
+"""Streams in memory between client and fake guest, with faults, on a clock of ours."""
 
 import asyncio
 import selectors

@@ -15,7 +15,7 @@ from reconciler.host.arguments import (
     output_arguments,
 )
 from reconciler.host.failures import Exit, Misused, TimedOut, exit_code
-from reconciler.host.files import load
+from reconciler.host.files import load, placed
 from reconciler.host.following import Follower, converged, hopeless, reached
 from reconciler.host.output import encode, escape, note, progress, say
 from reconciler.host.views import actions, change_lines, changes
@@ -77,9 +77,8 @@ def _apply_one(args: argparse.Namespace, document: "Document") -> int:
     try:
         return on_guest(args, work, name=document.name, prepare=not args.dry_run)
     except InvalidSpec as error:
-        # The guest found them: say where they stand in the text.
-        for fault in error.faults:
-            note(document.fault(fault.path, fault.message))
+        for fault in placed(document, error).faults:
+            note(fault)
         return Exit.REFUSED
     except ReconcilerError as error:
         note(f"reconciler: cannot apply {document.source}: {error}")

@@ -3,10 +3,10 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from reconciler.errors import Unsupported
+from reconciler.errors import InvalidSpec, Unsupported
 from reconciler.host.arguments import file_arguments, guest_arguments, on_guest, output_arguments
 from reconciler.host.failures import Exit, Misused
-from reconciler.host.files import load
+from reconciler.host.files import load, placed
 from reconciler.host.output import encode, note, say
 from reconciler.host.views import change_lines, changes, spec_lines
 from reconciler.resource import Json
@@ -38,6 +38,8 @@ def run(args: argparse.Namespace) -> int:
         plans: dict[str, dict[str, Json]] = {}
         try:
             plans = await guest.plan(document.normal)
+        except InvalidSpec as error:
+            raise placed(document, error) from None
         except Unsupported:
             note("this guest makes no plans: only the specs are compared")
         lines = spec_lines(in_force.normal, document.normal)

@@ -1,4 +1,4 @@
-"""`reconciler wait`: until a condition or a phase is reached; an absent guest is waited for too."""
+"""`reconciler wait`: until a condition or a phase is reached, or a guest is there at all."""
 
 import argparse
 import time

@@ -10,24 +10,28 @@ from tests.host.served import Served
 
 
 @pytest.mark.parametrize(
-    ("text", "code", "out"),
+    ("text", "told"),
     [
-        pytest.param("hostname: web-01", 0, "", id="same"),
+        pytest.param("hostname: web-01", (0, ""), id="same"),
         pytest.param(
             "hostname: web-02",
-            1,
-            "- spec.hostname.static: web-01\n+ spec.hostname.static: web-02\n"
-            "~ hostname: hostname: all: static=web-01 -> static=web-02\n",
+            (
+                1,
+                "- spec.hostname.static: web-01\n+ spec.hostname.static: web-02\n"
+                "~ hostname: hostname: all: static=web-01 -> static=web-02\n",
+            ),
             id="different",
         ),
-        pytest.param("hostname: web-01\n---\npower: off", 2, "", id="two-documents"),
-        pytest.param("hostname: [1]", 2, "", id="refused"),
+        pytest.param("hostname: web-01\n---\npower: off", (2, ""), id="two-documents"),
+        pytest.param("hostname: [1]", (2, ""), id="refused"),
     ],
 )
-def test_codes(text: str, code: int, out: str, guest: Served, tmp_path: Path, reconciler: Reconciler) -> None:
+def test_codes(
+    text: str, told: tuple[int, str], guest: Served, tmp_path: Path, reconciler: Reconciler
+) -> None:
     (tmp_path / "d.yaml").write_text(text)
     said = reconciler("diff", "-c", guest.channel, "-f", tmp_path / "d.yaml")
-    assert (said.code, said.out) == (code, out)
+    assert (said.code, said.out) == told
     assert guest.guest.generation == 3
 
 
