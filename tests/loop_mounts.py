@@ -2,9 +2,10 @@
 
 import ctypes
 import os
+import select
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -70,3 +71,11 @@ class Writer:
         """When it got through, on the boot clock."""
         assert self.process.wait(PATIENCE_S) == 0
         return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def wait_until(reached: Callable[[], bool]) -> None:
+    """Until something that other processes do, and that no descriptor tells of, has come to pass."""
+    ends_s = time.monotonic() + PATIENCE_S
+    while not reached():
+        assert time.monotonic() < ends_s, "it did not come to pass"
+        select.select([], [], [], 0.01)

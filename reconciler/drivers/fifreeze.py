@@ -86,11 +86,13 @@ class FiFreeze(Freezer):
             "mounts": [{"path": m.path, "id": m.id, "device": m.device} for m in mounts],
             "hooks": self._hooks(),
         }
+        if self._link is None or not self._link.lives():
+            self._rescue()  # a guardian killed among the hooks after a freeze still owes some
         try:
             answer = self._guardian().call(message)
         except LinkLost:
             # It may have ended for want of work just as we asked. Having begun, it would be in the ledger.
-            if {"held", "owed"} & self._ledger.read().keys():
+            if not self._ledger.is_settled():
                 self._rescue()
                 raise DriverError("cannot freeze: the guardian died") from None
             answer = self._again(message)

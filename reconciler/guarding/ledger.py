@@ -90,8 +90,15 @@ class Ledger:
     def owe(self, hooks: "list[str]") -> None:
         """Remember which hooks are to run once more after the freeze."""
         content = self.read()
-        if content.get("owed", []) != hooks:
-            self.write(content | {"owed": hooks})
+        if hooks:
+            content["owed"] = hooks
+        else:
+            content.pop("owed", None)
+        self.write(content)
+
+    def is_settled(self) -> bool:
+        """Whether nothing is frozen by it and no hook is owed."""
+        return not {"held", "owed"} & self.read().keys()
 
     def device(self) -> int:
         """`st_dev` of where it lies: that filesystem must not be frozen."""

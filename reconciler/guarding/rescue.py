@@ -18,7 +18,7 @@ def thaw_all(ledger_path: str = PATH, ended: str = "Thawed") -> list[str]:
     has the right to thaw, and then goes on without it.
     """
     ledger = Ledger(ledger_path)
-    if not ({"held", "owed"} & ledger.read().keys()):
+    if ledger.is_settled():
         return []
     ends_s = time.monotonic() + _PATIENCE_S
     while not ledger.lock() and time.monotonic() < ends_s:

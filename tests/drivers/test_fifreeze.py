@@ -10,7 +10,6 @@ import pytest
 
 from reconciler.drivers.fifreeze import FiFreeze
 from reconciler.errors import DriverError, Forbidden
-from reconciler.guarding import hooks
 from reconciler.guarding.ledger import Ledger
 from reconciler.mounts import Mount, choose
 from reconciler.resources.filesystems import Freeze, Freezer, PastFreeze
@@ -108,15 +107,6 @@ def test_a_path_that_leads_to_another_mount_is_refused(driver: FiFreeze, tmp_pat
         driver.freeze(7, 60.0, [Mount(-1, str(tmp_path), "ext4", "8:1")])
 
 
-def test_hooks_are_found_in_order(driver: FiFreeze) -> None:
-    for name in ("20-web.sh", "10-db", "10-db~", "README.sample"):
-        hook(driver, name)
-    hook(driver, "notes", 0o644)
-    found = hooks.find(driver._hooks_folder, os.getuid())
-    assert [os.path.basename(path) for path in found] == ["10-db", "20-web.sh"]
-    assert hooks.find("/nonexistent") == []
-
-
 @pytest.mark.parametrize("mode", [pytest.param(0o775, id="group"), pytest.param(0o757, id="others")])
 def test_a_hook_that_others_may_write_is_refused(driver: FiFreeze, mode: int) -> None:
     hook(driver, "10-db", mode)
@@ -124,34 +114,6 @@ def test_a_hook_that_others_may_write_is_refused(driver: FiFreeze, mode: int) ->
         DriverError, match=r"cannot freeze: .*/10-db belongs to another user, or others may write"
     ):
         driver.freeze(7, 60.0, [])
-
-
-def test_a_hook_of_another_user_is_refused(driver: FiFreeze) -> None:
-    hook(driver, "10-db")
-    with pytest.raises(hooks.UnsafeHook):
-        hooks.find(driver._hooks_folder, os.getuid() + 1)
-
-
-def test_too_many_hooks_are_refused(driver: FiFreeze) -> None:
-    for number in range(hooks.HOOKS_MAX + 1):
-        hook(driver, f"{number:02}")
-    with pytest.raises(hooks.UnsafeHook, match="more than 32 hooks"):
-        hooks.find(driver._hooks_folder, os.getuid())
-
-
-def test_a_hook_that_hangs_is_ended(driver: FiFreeze) -> None:
-    path = hook(driver, "10-db")
-    path.write_text("#!/bin/sh\nexec sleep 60\n")
-    assert hooks.run(str(path), "freeze", deadline_s=0.2) == f"{path} freeze: it did not end in time"
-
-
-def test_hooks_that_are_owed_run_in_reverse_and_each_payment_is_noted(driver: FiFreeze) -> None:
-    good, bad = hook(driver, "10-good"), hook(driver, "20-bad")
-    bad.write_text("#!/bin/sh\nexit 1\n")
-    paid: list[list[str]] = []
-    faults = hooks.run_owed([str(good), str(bad)], paid.append)
-    assert paid == [[str(good)], []]
-    assert faults == [f"{bad} thaw: it exited with 1"]
 
 
 @pytest.mark.root

@@ -4,75 +4,19 @@ import json
 import os
 import select
 import signal
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from reconciler.guarding import rescue
 from tests.guest_runtime.freezing_agent import Agent
-from tests.loop_mounts import PATIENCE_S, Writer, loop_mount, private_mounts, run
+from tests.loop_mounts import PATIENCE_S, Writer, run, wait_until
 
 pytestmark = pytest.mark.root
 
 SOON_S = 1.0  # what a guest may stand still beyond its lease or its agent
-
-
-@pytest.fixture(scope="module")
-def disks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with /ext4, /xfs and, in an image on the xfs, /inner mounted in it."""
-    root = tmp_path_factory.mktemp("disks")
-    below = root / "mnt"
-    below.mkdir()
-    with private_mounts():
-        loop_mount(root / "ext4.img", below / "ext4", "ext4", 32)
-        loop_mount(root / "xfs.img", below / "xfs", "xfs", 320)
-        loop_mount(below / "xfs" / "inner.img", below / "inner", "ext4", 32)
-        yield below
-        for name in ("inner", "xfs", "ext4"):
-            subprocess.run(["umount", str(below / name)], check=True, timeout=PATIENCE_S)
-
-
-@pytest.fixture
-def ledger() -> Iterator[Path]:
-    # Not below tmp_path: the ledger must lie in memory.
-    folder = Path(f"/dev/shm/freeze-test-{os.getpid()}")
-    folder.mkdir()
-    path = folder / "freeze.json"
-    yield path
-    assert rescue.thaw_all(str(path)) == []
-    for left in folder.iterdir():
-        left.unlink()
-    folder.rmdir()
-
-
-@pytest.fixture
-def hooks(tmp_path: Path) -> Path:
-    folder = tmp_path / "freeze.d"
-    folder.mkdir(mode=0o755)
-    return folder
-
-
-@pytest.fixture
-def start(ledger: Path, hooks: Path, disks: Path) -> Iterator[Callable[..., Agent]]:
-    """Starts agents; what they leave frozen is thawed in the end."""
-    agents: list[Agent] = []
-
-    def start(*wrapper: str) -> Agent:
-        agents.append(Agent(ledger, hooks, disks, *wrapper))
-        return agents[-1]
-
-    yield start
-    for agent in agents:
-        agent.close()
-
-
-@pytest.fixture
-def agent(start: Callable[..., Agent]) -> Agent:
-    return start()
 
 
 def now_s() -> float:
@@ -90,12 +34,6 @@ def blocked(disks: Path) -> list[Writer]:
     writers = [Writer(disks / name) for name in ("ext4", "xfs", "inner")]
     assert all(writer.is_blocked() for writer in writers)
     return writers
-
-
-def hook(folder: Path, name: str, script: str) -> None:
-    path = folder / name
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
 
 
 def test_writers_wait_from_freeze_to_thaw(agent: Agent, disks: Path) -> None:
@@ -156,14 +94,6 @@ def test_it_thaws_when_the_agent_is_killed(agent: Agent, disks: Path, ledger: Pa
     assert last(ledger)["ended"] == "AgentDied"
 
 
-def wait_until(reached: Callable[[], bool]) -> None:
-    """Until something that other processes do, and that no descriptor tells of, has come to pass."""
-    ends_s = now_s() + PATIENCE_S
-    while not reached():
-        assert now_s() < ends_s, "it did not come to pass"
-        select.select([], [], [], 0.01)
-
-
 def wait_for_sleeper(pid: int) -> None:
     """Until a thread of a process is in uninterruptible sleep."""
     tasks = Path(f"/proc/{pid}/task")
@@ -190,23 +120,6 @@ def test_the_agent_does_without_a_guardian_that_hangs(agent: Agent, disks: Path)
     for writer in writers:
         writer.done_s()
     assert agent.do("freeze", generation=8, lease_s=60)["freeze"]["guarded"]
-
-
-def test_what_is_left_when_both_are_killed_can_be_thawed(
-    agent: Agent, disks: Path, ledger: Path, hooks: Path, tmp_path: Path
-) -> None:
-    hook(hooks, "10-db", f"echo $1 >>{tmp_path}/ran")
-    guardian = agent.do("freeze", generation=7, lease_s=60)["guardian"]
-    writers = blocked(disks)
-    os.kill(guardian, signal.SIGSTOP)  # or it would be quicker than us
-    agent.kill()
-    os.kill(guardian, signal.SIGKILL)
-    assert rescue.thaw_all(str(ledger)) == []
-    for writer in writers:
-        writer.done_s()
-    assert last(ledger)["ended"] == "Thawed"
-    assert (tmp_path / "ran").read_text().split() == ["freeze", "thaw"]
-    assert rescue.thaw_all(str(ledger)) == []
 
 
 def test_another_agent_freezes_after_the_first_one_died(start: Callable[[], Agent], disks: Path) -> None:
@@ -290,65 +203,6 @@ def test_a_renewed_lease_lasts_longer(agent: Agent, disks: Path) -> None:
 def test_only_the_generation_that_froze_renews(agent: Agent) -> None:
     agent.do("freeze", generation=7, lease_s=60)
     assert "no freeze of generation 6 holds" in agent.do("renew", generation=6, lease_s=60)["error"]
-
-
-def test_hooks_run_in_order_before_and_in_reverse_after(
-    agent: Agent, hooks: Path, disks: Path, tmp_path: Path
-) -> None:
-    for name in ("20-web", "10-db"):
-        hook(hooks, name, f"echo {name} $1 $(mkdir {disks}/ext4/{name}-$1 && echo writable) >>{tmp_path}/ran")
-    agent.do("freeze", generation=7, lease_s=60)
-    agent.do("thaw")
-    wait_until(lambda: (tmp_path / "ran").read_text().count("\n") == 4)
-    assert (tmp_path / "ran").read_text().splitlines() == [
-        "10-db freeze writable",
-        "20-web freeze writable",
-        "20-web thaw writable",
-        "10-db thaw writable",
-    ]
-    for folder in (disks / "ext4").glob("*-*"):
-        if folder.name.startswith(("10-db", "20-web")):
-            folder.rmdir()
-
-
-def test_hooks_are_undone_when_the_agent_is_killed(agent: Agent, hooks: Path, tmp_path: Path) -> None:
-    hook(hooks, "10-db", f"echo $1 >>{tmp_path}/ran")
-    agent.do("freeze", generation=7, lease_s=60)
-    agent.kill()
-    wait_until(lambda: (tmp_path / "ran").read_text().split() == ["freeze", "thaw"])
-
-
-def test_a_failing_hook_refuses_the_freeze(agent: Agent, hooks: Path, disks: Path, tmp_path: Path) -> None:
-    hook(hooks, "10-db", f"echo $1 >>{tmp_path}/ran")
-    hook(hooks, "20-web", "echo no room left >&2; exit 3")
-    hook(hooks, "30-never", f"echo never >>{tmp_path}/ran")
-    answer = agent.do("freeze", generation=7, lease_s=60)
-    expected = f"DriverError: cannot freeze: {hooks}/20-web freeze: it exited with 3: no room left"
-    assert answer["error"] == expected
-    assert answer["epoch"] == 0
-    assert not Writer(disks / "ext4").is_blocked()
-    wait_until(lambda: (tmp_path / "ran").read_text().split() == ["freeze", "thaw"])
-
-
-def test_a_hook_that_fails_after_the_freeze_is_told(agent: Agent, hooks: Path) -> None:
-    hook(hooks, "10-db", "test $1 = freeze")
-    agent.do("freeze", generation=7, lease_s=60)
-    agent.do("thaw")
-    wait_until(lambda: "10-db thaw: it exited with 1" in agent.do("look")["last"]["message"])
-    assert agent.do("look")["last"]["ended"] == "Thawed"
-
-
-def test_a_freeze_is_given_up_while_a_hook_hangs(agent: Agent, hooks: Path, tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "fifo")
-    hook(hooks, "10-db", f"test $1 = thaw && echo thaw >{tmp_path}/ran || read line <{tmp_path}/fifo")
-    agent.order("freeze", generation=7, lease_s=60, later=True)
-    with (tmp_path / "fifo").open("w") as fifo:  # waits for the hook
-        agent.order("cancel")
-        answers = [agent.answer(), agent.answer()]
-        refused = next(answer for answer in answers if answer["did"] == "freeze")
-        assert refused["error"] == "DriverError: cannot freeze: it took too long and was given up"
-        fifo.write("go\n")
-    wait_until((tmp_path / "ran").exists)
 
 
 def test_a_ledger_on_a_disk_that_would_freeze_is_refused(disks: Path, hooks: Path) -> None:

@@ -1,0 +1,43 @@
+"""What a guardian has left is thawed and paid, once; real filesystems are in test_guardian.py."""
+
+from pathlib import Path
+
+import pytest
+
+from reconciler.guarding.ledger import Ledger
+from reconciler.guarding.rescue import thaw_all
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(str(tmp_path / "freeze.json"))
+
+
+def test_nothing_is_done_where_nothing_is_left(ledger: Ledger) -> None:
+    assert thaw_all(ledger.path) == []
+    assert not Path(ledger.path).exists()
+
+
+def test_hooks_that_are_owed_are_paid_once(ledger: Ledger, tmp_path: Path) -> None:
+    hook = tmp_path / "hook"
+    hook.write_text(f"#!/bin/sh\necho $1 >>{tmp_path}/ran\n")
+    hook.chmod(0o755)
+    ledger.owe([str(hook)])
+    assert thaw_all(ledger.path) == []
+    assert thaw_all(ledger.path) == []
+    assert (tmp_path / "ran").read_text() == "thaw\n"
+
+
+def test_what_cannot_be_thawed_stays_in_the_ledger_and_is_told(ledger: Ledger) -> None:
+    ledger.begin(7, 160.0, [{"path": "/gone", "device": "0:0"}], "")
+    assert thaw_all(ledger.path) == ["cannot thaw /gone: No such file or directory"]
+    assert "held" in ledger.read()
+
+
+def test_a_hung_guardian_is_not_waited_for_for_ever(ledger: Ledger) -> None:
+    other = Ledger(ledger.path)
+    assert other.lock()
+    ledger.begin(7, 160.0, [], "")
+    assert thaw_all(ledger.path, "GuardianDied") == []
+    assert ledger.read()["last"]["ended"] == "GuardianDied"
+    other.unlock()

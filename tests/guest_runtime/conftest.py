@@ -1,0 +1,66 @@
+"""Loop mounts, and agents that freeze them."""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from reconciler.guarding import rescue
+from tests.guest_runtime.freezing_agent import Agent
+from tests.loop_mounts import PATIENCE_S, loop_mount, private_mounts
+
+
+@pytest.fixture(scope="module")
+def disks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with /ext4, /xfs and, in an image on the xfs, /inner mounted in it."""
+    root = tmp_path_factory.mktemp("disks")
+    below = root / "mnt"
+    below.mkdir()
+    with private_mounts():
+        loop_mount(root / "ext4.img", below / "ext4", "ext4", 32)
+        loop_mount(root / "xfs.img", below / "xfs", "xfs", 320)
+        loop_mount(below / "xfs" / "inner.img", below / "inner", "ext4", 32)
+        yield below
+        for name in ("inner", "xfs", "ext4"):
+            subprocess.run(["umount", "--lazy", str(below / name)], check=True, timeout=PATIENCE_S)
+
+
+@pytest.fixture
+def ledger() -> Iterator[Path]:
+    # Not below tmp_path: the ledger must lie in memory.
+    folder = Path(f"/dev/shm/freeze-test-{os.getpid()}")
+    folder.mkdir()
+    path = folder / "freeze.json"
+    yield path
+    assert rescue.thaw_all(str(path)) == []
+    for left in folder.iterdir():
+        left.unlink()
+    folder.rmdir()
+
+
+@pytest.fixture
+def hooks(tmp_path: Path) -> Path:
+    folder = tmp_path / "freeze.d"
+    folder.mkdir(mode=0o755)
+    return folder
+
+
+@pytest.fixture
+def start(ledger: Path, hooks: Path, disks: Path) -> Iterator[Callable[..., Agent]]:
+    """Starts agents; what they leave frozen is thawed in the end."""
+    agents: list[Agent] = []
+
+    def start(*wrapper: str) -> Agent:
+        agents.append(Agent(ledger, hooks, disks, *wrapper))
+        return agents[-1]
+
+    yield start
+    for agent in agents:
+        agent.close()
+
+
+@pytest.fixture
+def agent(start: Callable[..., Agent]) -> Agent:
+    return start()
