@@ -38,10 +38,13 @@ def _thaw(ledger: Ledger, ended: str) -> list[str]:
         lines = mounts.parse(file.read())
     hidden = mounts.hidden(lines)
     paths = {line.device: line.path for line in lines if line.id not in hidden}
-    faults = []
+    faults, lost = [], []
     # The last to freeze is the one that backs the others, and thaws first.
     for mount in reversed(held["mounts"]):
-        path = paths.get(mount["device"], mount["path"])
+        path = paths.get(mount["device"])
+        if path is None:
+            lost.append(mount["path"])
+            continue
         try:
             error = _thaw_path(path)
         except OSError as failure:
@@ -49,7 +52,9 @@ def _thaw(ledger: Ledger, ended: str) -> list[str]:
         if error not in (0, kernel.THAWED_ALREADY):
             faults.append(f"cannot thaw {path}: {kernel.words(error)}")
     if not faults:
-        ledger.end(ended)
+        # No path leads there, so nobody waits for it either: no reason to hold up all the rest.
+        note = f"unmounted while frozen, and it may be still: {', '.join(lost)}" if lost else ""
+        ledger.end(ended, note)
     return faults
 
 

@@ -1,9 +1,12 @@
 """What a guardian has left is thawed and paid, once; real filesystems are in test_guardian.py."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
+from reconciler.guarding import kernel
 from reconciler.guarding.ledger import Ledger
 from reconciler.guarding.rescue import thaw_all
 
@@ -28,10 +31,20 @@ def test_hooks_that_are_owed_are_paid_once(ledger: Ledger, tmp_path: Path) -> No
     assert (tmp_path / "ran").read_text() == "thaw\n"
 
 
-def test_what_cannot_be_thawed_stays_in_the_ledger_and_is_told(ledger: Ledger) -> None:
-    ledger.begin(7, 160.0, [{"path": "/gone", "device": "0:0"}], "")
-    assert thaw_all(ledger.path) == ["cannot thaw /gone: No such file or directory"]
+def test_what_cannot_be_thawed_stays_in_the_ledger_and_is_told(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel, "thaw", lambda _: errno.EIO)
+    number = Path("/proc").stat().st_dev
+    ledger.begin(7, 160.0, [{"path": "/proc", "device": f"{os.major(number)}:{os.minor(number)}"}], "")
+    assert thaw_all(ledger.path) == ["cannot thaw /proc: Input/output error"]
     assert "held" in ledger.read()
+
+
+def test_what_is_mounted_no_more_holds_up_nobody(ledger: Ledger) -> None:
+    ledger.begin(7, 160.0, [{"path": "/gone", "device": "255:255"}], "")
+    assert thaw_all(ledger.path) == []
+    assert ledger.read()["last"]["message"] == "unmounted while frozen, and it may be still: /gone"
 
 
 def test_a_hung_guardian_is_not_waited_for_for_ever(ledger: Ledger) -> None:
