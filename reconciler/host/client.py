@@ -34,6 +34,7 @@ CONNECT_S = 10.0  # a guest that is up answers in milliseconds
 ANSWER_S = 60.0  # a big spec over a slow serial line
 BACKOFF_S = (0.05, 5.0)  # first and last; a guest that restarts is back within a second
 RESYNC_S = 30.0  # a status or its ack lost without a trace is missed no longer than this
+WAITING_RESYNC_S = 5.0  # the same while somebody waits for it
 FRESH_S = 1.0  # how long what hello said of the spec is believed without asking again
 CONFLICTS_MAX = 3
 TRANSFERS_MAX = 3  # an agent that restarts during a transfer has forgotten it
@@ -72,6 +73,7 @@ class Guest:
         self._hello_s = 0.0
         self._connection: Connection | None = None
         self._subscribed = False
+        self._waiting = 0
         self._again = asyncio.Event()  # something may have been lost: hello, subscribe
         self._turned = asyncio.Event()  # set and replaced whenever anything here changes
 
@@ -182,6 +184,8 @@ class Guest:
 
     async def wait(self, met: Callable[[Status], bool], *, timeout_s: float) -> Status:
         """The first status for which `met` says so. Raises TimedOut, with the last one known in words."""
+        self._waiting += 1
+        self._again.set()
         try:
             async with asyncio.timeout(timeout_s):
                 async for status in self.changes():
@@ -189,6 +193,8 @@ class Guest:
                         return status
         except TimeoutError:
             pass
+        finally:
+            self._waiting -= 1
         raise TimedOut(f"not so within {timeout_s:g} s")
 
     async def changes(self) -> AsyncGenerator[Status, None]:
@@ -200,6 +206,19 @@ class Guest:
             if mirror.boot_id and (mirror.boot_id, mirror.revision) != seen:
                 seen = mirror.boot_id, mirror.revision
                 yield mirror.status
+            else:
+                await turned.wait()
+
+    async def absent(self, seconds: float) -> None:
+        """Return once nobody has been reached for so long."""
+        while True:
+            turned = self._turned
+            if self._connection is None:
+                try:
+                    async with asyncio.timeout(seconds):
+                        await self._connected()
+                except TimeoutError:
+                    return
             else:
                 await turned.wait()
 
@@ -256,7 +275,8 @@ class Guest:
             self._connection = connection
             self._turn()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._again.wait(), RESYNC_S)
+                period_s = WAITING_RESYNC_S if self._waiting else RESYNC_S
+                await asyncio.wait_for(self._again.wait(), period_s)
 
     def _told(self, method: str, params: Mapping[str, Json]) -> None:
         if method == "hello":

@@ -172,7 +172,7 @@ async def _thaw(guest: Guest, before: InForce, wish: Wish) -> Status | None:
     try:
         async with asyncio.timeout(wish.lease_s + THAW_S):
             generation = await let_go(guest, before.normal.get(KIND), lambda part: _is_ours(part, wish))
-            return await guest.wait(thawed(generation), timeout_s=THAW_S)
+            return await guest.wait(thawed(generation), timeout_s=wish.lease_s + THAW_S)
     except (TimeoutError, ReconcilerError):
         # It thaws by itself at the end of the lease; that it did not hold is told by the caller.
         return None

@@ -18,6 +18,7 @@ class Served:
         self.ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped = asyncio.Event()
+        self._server: asyncio.Server | None = None
         self._talks: set[asyncio.Task[None]] = set()
 
     def do(self, work: Callable[[], object]) -> None:
@@ -30,9 +31,17 @@ class Served:
     def stop(self) -> None:
         self.do(self._stopped.set)
 
+    def leave(self) -> None:
+        """Be gone, as a machine that is switched off. From within its own thread only."""
+        assert self._server is not None
+        self._server.close()
+        self.path.unlink()
+        for talk in self._talks:
+            talk.cancel()
+
     async def serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        server = await asyncio.start_unix_server(self._accept, self.path)
+        self._server = server = await asyncio.start_unix_server(self._accept, self.path)
         self.ready.set()
         await self._stopped.wait()
         server.close()

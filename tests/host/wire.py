@@ -45,6 +45,7 @@ class Wire:
         self.cuts: list[tuple[int | None, int | None]] = []  # (to host, to guest) bytes of each connection
         self.before = b""  # arrives before everything else, on each connection
         self.alter: Callable[[int, bytes], bytes] = lambda number, data: data  # what the guest sends
+        self.alter_to_guest: Callable[[bytes], bytes] = lambda data: data
         self.refuse: OSError | None = None
         self.streams: list[MemoryStream] = []
 
@@ -95,7 +96,7 @@ class MemoryStream:
         if self._to_guest_max is not None:
             data = data[: max(0, self._to_guest_max - self.to_guest)]
         self.to_guest += len(data)
-        self.session.receive(data)
+        self.session.receive(self._wire.alter_to_guest(data))
         if self.to_guest == self._to_guest_max:
             self.drop()
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.host.commands import apply
 from tests.host.conftest import Reconciler
 from tests.host.fake_guest import FakeGuest
 from tests.host.served import Served, served
@@ -119,3 +120,18 @@ def test_many_documents_for_one_channel(guest: Served, tmp_path: Path, reconcile
     said = reconciler("apply", "-c", guest.channel, "-f", tmp_path / "two.yaml")
     assert said.code == 2
     assert "2 documents to one guest" in said.err
+
+
+def test_a_guest_that_is_to_be_off_is_done_when_it_is_gone(
+    guest: Served, tmp_path: Path, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(apply, "GONE_S", 0.3)
+    (tmp_path / "off.yaml").write_text("power: off")
+    guest.guest.reasons["power"] = "ShuttingDown"
+
+    def leave(method: str) -> None:
+        if method == "subscribe":
+            guest.leave()
+
+    guest.guest.on_call = leave
+    assert reconciler("apply", "-c", guest.channel, "-f", tmp_path / "off.yaml", "--wait=60").code == 0
