@@ -74,6 +74,7 @@ class Guest:
         self._connection: Connection | None = None
         self._subscribed = False
         self._waiting = 0
+        self._failed: Exception | None = None
         self._again = asyncio.Event()  # something may have been lost: hello, subscribe
         self._turned = asyncio.Event()  # set and replaced whenever anything here changes
 
@@ -180,7 +181,7 @@ class Guest:
             events, since, lost = await self.events(since)
             if events or lost:
                 yield events, lost
-            await turned.wait()
+            await self._next(turned)
 
     async def wait(self, met: Callable[[Status], bool], *, timeout_s: float) -> Status:
         """The first status for which `met` says so. Raises TimedOut, with the last one known in words."""
@@ -207,7 +208,7 @@ class Guest:
                 seen = mirror.boot_id, mirror.revision
                 yield mirror.status
             else:
-                await turned.wait()
+                await self._next(turned)
 
     async def absent(self, seconds: float) -> None:
         """Return once nobody has been reached for so long."""
@@ -220,10 +221,18 @@ class Guest:
                 except TimeoutError:
                     return
             else:
-                await turned.wait()
+                await self._next(turned)
 
     async def run(self) -> None:
-        """Keep a connection, for ever."""
+        """Keep a connection, for ever. What ends it is raised from every call too."""
+        try:
+            await self._keep_connected()
+        except Exception as error:
+            self._failed = error
+            self._turn()
+            raise
+
+    async def _keep_connected(self) -> None:
         delay_s = BACKOFF_S[0]
         while True:
             try:
@@ -305,12 +314,18 @@ class Guest:
 
     async def _connected(self) -> Connection:
         while self._connection is None:
-            await self._turned.wait()
+            await self._next(self._turned)
         return self._connection
 
     async def _gone(self, connection: Connection) -> None:
         while self._connection is connection:
-            await self._turned.wait()
+            await self._next(self._turned)
+
+    async def _next(self, turned: asyncio.Event) -> None:
+        """Wait until something changes; `turned` is from before the caller looked."""
+        if self._failed is not None:
+            raise self._failed
+        await turned.wait()
 
     async def _in_force(self) -> tuple[int, str]:
         """The generation and digest of the guest, with one question less just after hello."""
@@ -362,11 +377,10 @@ async def connect(
     running = asyncio.create_task(guest.run())
     met = asyncio.create_task(guest._connected())
     try:
-        await asyncio.wait({running, met}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        if running.done():
-            running.result()
+        await asyncio.wait({met}, timeout=timeout_s)
         if not met.done():
             raise Unreachable(f"cannot reach the guest: {guest.trouble or 'no answer'}")
+        met.result()
         yield guest
     finally:
         for task in (met, running):

@@ -204,6 +204,8 @@ class Session:
                 message = json.loads(text)
             except ValueError:
                 garbage, message = text, None
+            if not isinstance(message, dict):
+                garbage, message = text, None
             if garbage.strip(b"\x1e"):
                 self._send(frame({"id": None, "error": {"code": -32700, "message": "broken"}}))
             if message is not None:

@@ -309,3 +309,15 @@ def test_busy_is_tried_again() -> None:
         assert not busy
 
     run(work())
+
+
+def test_what_ends_the_client_is_told_to_who_asks() -> None:
+    async def work() -> None:
+        wire = Wire(FakeGuest())
+        async with connect(wire.open) as client:
+            client._open = lambda: 1 / 0  # type: ignore[return-value]
+            wire.streams[-1].drop()
+            with pytest.raises(ZeroDivisionError):
+                await client.wait(lambda status: False, timeout_s=600)
+
+    run(work())
