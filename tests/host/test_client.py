@@ -315,7 +315,7 @@ def test_what_ends_the_client_is_told_to_who_asks() -> None:
     async def work() -> None:
         wire = Wire(FakeGuest())
         async with connect(wire.open) as client:
-            client._open = lambda: 1 / 0  # type: ignore[return-value]
+            client._open = lambda: 1 / 0  # type: ignore[assignment, return-value]
             wire.streams[-1].drop()
             with pytest.raises(ZeroDivisionError):
                 await client.wait(lambda status: False, timeout_s=600)
