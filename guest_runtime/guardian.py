@@ -174,7 +174,10 @@ class Guardian:
 
     def _take_message(self) -> bool:
         """False at the end of the socket."""
-        packet = os.read(self._link, PACKET_BYTES_MAX)
+        try:
+            packet = os.read(self._link, PACKET_BYTES_MAX)
+        except ConnectionResetError:
+            packet = b""  # it died before it had read all our answers
         if not packet:
             return False
         message = json.loads(packet)

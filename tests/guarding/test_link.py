@@ -78,3 +78,11 @@ def test_a_message_that_makes_no_sense_ends_it_and_is_noticed(link: Link) -> Non
     wait_for_end(link)
     with pytest.raises(LinkLost):
         link.call({"do": "thaw"}, PATIENCE_S)
+
+
+def test_an_agent_that_dies_without_having_read_is_only_dead(link: Link) -> None:
+    for _ in range(3):
+        link.send({"do": "thaw"})
+    assert select.select([link._socket], [], [], PATIENCE_S)[0]
+    link._socket.close()  # which is a reset to the other end, not the end of a file
+    assert os.waitstatus_to_exitcode(os.waitpid(link.pid, 0)[1]) == 0
