@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from reconciler.errors import Unsupported
-from reconciler.resource import Json
 
 USED_STEP_PERCENT = 5  # what a host is told of; finer steps would make a quiet guest talk
 FROZEN_MAX = 256  # of filesystems frozen at once; a desktop full of snaps has 40 mounts
@@ -116,9 +115,9 @@ def choose(mounts: Sequence[Mount], paths: Sequence[str]) -> tuple[Mount, ...]:
     return tuple(sorted(chosen, key=lambda m: (-_depth(m.device, backed_by), -m.id)))
 
 
-def show(mount: Mount, frozen: bool) -> dict[str, Json]:
+def show(mount: Mount, frozen: bool) -> dict[str, object]:
     """What a host is told of it: the same as long as nothing worth telling changed."""
-    shown: dict[str, Json] = {
+    shown: dict[str, object] = {
         "path": mount.path,
         "type": mount.type,
         "device": mount.device,
