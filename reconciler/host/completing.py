@@ -135,7 +135,7 @@ def _zsh(known: Mapping[str, tuple[str, Sequence[Word]]]) -> str:
 def _zsh_word(word: Word) -> str:
     value = "_files" if word.files else f"({' '.join(word.choices)})" if word.choices else " "
     if not word.names:
-        return _quoted(f"*::{_plain(word.help)}:{value}")
+        return _quoted(f"*::{_plain(word.help) or ' '}:{value}")
     tail = f":value:{value}" if word.takes_value else ""
     return " ".join(_quoted(f"*{name}[{_plain(word.help)}]{tail}") for name in word.names)
 

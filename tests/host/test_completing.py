@@ -56,3 +56,8 @@ def test_every_command_and_option_is_in_every_script(shell: str) -> None:
         for word in words:
             for option in word.names:
                 assert (option.lstrip("-") if shell == "fish" else option) in text
+
+
+def test_zsh_is_given_no_empty_message() -> None:
+    # _arguments takes the three colons for a form of their own, and offers nothing.
+    assert ":::" not in script("zsh", PARSER)

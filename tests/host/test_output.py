@@ -54,6 +54,9 @@ def test_long_cells_are_cut_unless_wide() -> None:
         ),
         pytest.param({"a": {"x": 1}, "b": {"x": 2}}, "NAME  X\na     1\nb     2\n", id="objects"),
         pytest.param({"a": 1.5, "b": [1, "c"]}, "FIELD  VALUE\na      1.5\nb      1, c\n", id="members"),
+        pytest.param(
+            {"a": 1, "b": [{"c": 2}]}, "FIELD  VALUE\na      1\n\nB\n  C\n  2\n", id="members-with-rows"
+        ),
         pytest.param(["a", "b"], "a\nb\n", id="words"),
         pytest.param("a", "a\n", id="word"),
         pytest.param({}, "FIELD  VALUE\n", id="nothing"),

@@ -52,3 +52,13 @@ def test_a_guest_that_makes_no_plans(
     guest.guest.errors["plan"] = {"code": code, "message": "no"}
     (tmp_path / "d.yaml").write_text("hostname: web-01")
     assert reconciler("diff", "-c", guest.channel, "-f", tmp_path / "d.yaml").code == exit_code
+
+
+def test_the_faults_of_the_guest_have_their_places(
+    guest: Served, tmp_path: Path, reconciler: Reconciler
+) -> None:
+    fault = {"path": "spec.hostname", "message": "is not\x1b[2J for you"}
+    guest.guest.errors["plan"] = {"code": -32602, "message": "no", "data": {"faults": [fault]}}
+    (tmp_path / "d.yaml").write_text("hostname: web-01")
+    said = reconciler("diff", "-c", guest.channel, "-f", tmp_path / "d.yaml")
+    assert (said.code, said.err) == (2, f"{tmp_path}/d.yaml:1:11: spec.hostname: is not\\x1b[2J for you\n")
