@@ -1,4 +1,4 @@
-"""The freeze guardian: freezes, and thaws when the lease ends or the agent dies, however it dies.
+"""The freeze guardian: it thaws when the lease ends or the agent dies, however it dies.
 
 It is a process of its own, so that no death, stop or bug of the agent can leave a
 guest frozen. The agent starts it before the first freeze and talks to it over a socket

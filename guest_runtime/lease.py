@@ -1,4 +1,4 @@
-"""The life of one freeze, decided without I/O: what the guardian does next, and when it lets go.
+"""The life of one freeze: what the guardian does next and when it lets go, without I/O.
 
     ENTERING  hooks one by one, then filesystems one by one
         |  all frozen                 | a refusal, or an end

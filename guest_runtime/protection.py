@@ -1,4 +1,4 @@
-"""What keeps the guardian alive and awake: memory, the OOM killer, its parent's death, a clock."""
+"""What keeps the guardian alive and awake: memory, OOM killer, parent's death, a clock."""
 
 import ctypes
 import os

@@ -1,6 +1,6 @@
-"""The administrator's programs that run before a freeze and after it: /etc/guest-reconciler/freeze.d.
+"""The administrator's programs that run before a freeze and after it.
 
-Each is called as `PROGRAM freeze` and `PROGRAM thaw`, as qemu-ga calls its own, so the
+They lie in /etc/guest-reconciler/freeze.d. Each is called as `PROGRAM freeze` and `PROGRAM thaw`, as qemu-ga calls its own, so the
 same scripts serve. They run in the order of their names before, in reverse after.
 """
 

@@ -1,4 +1,4 @@
-"""What is frozen, by whom and until when: one small file in /run, which is never frozen itself.
+"""What is frozen, by whom and until when: one small file in /run, never frozen itself.
 
 Linux cannot say which filesystems are frozen, so this file is what everybody goes by:
 the guardian writes it, and before the first ioctl, since to thaw what never froze is

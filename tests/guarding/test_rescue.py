@@ -1,4 +1,4 @@
-"""What a guardian has left is thawed and paid, once; real filesystems are in test_guardian.py."""
+"""What a guardian has left is thawed and paid, once; for real in test_guardian.py."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""An agent that does nothing but freeze: driven line by line, so that it can be killed and stopped."""
+"""An agent that does nothing but freeze, driven line by line, to be killed and stopped."""
 
 import json
 import select

@@ -1,4 +1,4 @@
-"""Whoever is killed, stopped or meddled with, and whenever: nothing stays frozen, no hook unpaid."""
+"""Whoever is killed or stopped, and whenever: nothing stays frozen and no hook unpaid."""
 
 import json
 import os
