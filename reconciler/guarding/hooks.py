@@ -1,7 +1,8 @@
 """The administrator's programs that run before a freeze and after it.
 
-They lie in /etc/guest-reconciler/freeze.d. Each is called as `PROGRAM freeze` and `PROGRAM thaw`, as qemu-ga calls its own, so the
-same scripts serve. They run in the order of their names before, in reverse after.
+They lie in /etc/guest-reconciler/freeze.d, and each is called as `PROGRAM freeze` and
+`PROGRAM thaw`, as qemu-ga calls its own, so the same scripts serve. They run in the
+order of their names before, in reverse after.
 """
 
 import os
