@@ -50,8 +50,10 @@ def session_of(guest: Guest, user: str = "alice") -> str:
     return guest.text(f"loginctl list-sessions --no-legend | awk '/{user} .*tty1/ {{print $1}}'")
 
 
-def again(guest: Guest, timeout: float = 180) -> Host:
-    """A new connection, to an agent that may be about to start."""
+def again(guest: Guest, before: Host | None = None, timeout: float = 180) -> Host:
+    """A new connection, to an agent that may be about to start; QEMU serves one at a time."""
+    if before:
+        before.close()
     deadline = time.monotonic() + timeout
     while True:
         try:

@@ -25,7 +25,7 @@ def test_nothing_is_resent_after_a_drop(guest: Guest, host: Host) -> None:
     host.converge({"hostname": "web-01"})
     had = host.call("spec")
     host.close()
-    with again(guest) as later:
+    with again(guest, host) as later:
         assert later.hello["generation"] == had["generation"]
         assert later.hello["digest"] == had["digest"]
         kept = later.call("subscribe", have={"bootId": later.hello["bootId"], "revision": later.revision})

@@ -53,7 +53,7 @@ def test_it_thaws_when_the_agent_is_killed(guest: Guest, host: Host) -> None:
     host.converge(frozen())
     killed_s = signal_agent(guest, "KILL")
     assert 0 <= felt(guest)[1] - killed_s < 1
-    with again(guest) as later:
+    with again(guest, host) as later:
         # Started anew, it does not freeze again for the same document.
         assert later.reason("filesystems", "LeaseEnded")["status"] == "False"
         guest.run("touch /data/free", 5)
@@ -137,7 +137,7 @@ def test_the_whole_guest_thaws_when_the_agent_is_killed(guest: Guest, host: Host
     killed_s = signal_agent(guest, "KILL")
     assert 0 <= felt(guest)[1] - killed_s < 1
     guest.run("touch /free /data/free /srv/free", 10)
-    with again(guest) as later:
+    with again(guest, host) as later:
         later.reason("filesystems", "LeaseEnded")
 
 
@@ -152,7 +152,7 @@ def test_hooks_run_around_the_freeze(guest: Guest, host: Host) -> None:
     hook = "/etc/guest-reconciler/freeze.d/10-note"
     guest.run(f"printf '#!/bin/sh\\necho $1 >>/run/hooked\\n' >{hook}; chmod 755 {hook}")
     configure(guest)
-    with again(guest) as later:
+    with again(guest, host) as later:
         later.converge(frozen())
         assert guest.text("cat /run/hooked") == "freeze"
         later.converge({"filesystems": "thawed"})
@@ -163,7 +163,7 @@ def test_a_failing_hook_refuses_the_freeze(guest: Guest, host: Host) -> None:
     hook = "/etc/guest-reconciler/freeze.d/10-no"
     guest.run(f"printf '#!/bin/sh\\nexit 3\\n' >{hook}; chmod 755 {hook}")
     configure(guest)
-    with again(guest) as later:
+    with again(guest, host) as later:
         later.apply(frozen())
         later.until(lambda _: "10-no" in later.condition("filesystems").get("message", ""))
         guest.run("touch /data/free", 5)

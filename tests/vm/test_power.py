@@ -19,7 +19,7 @@ def test_off_is_off_and_a_guest_started_again_stays_on(guest: Guest, host: Host)
     guest.wait_off(90)
     guest.start()
     guest.wait_up()
-    with again(guest) as later:
+    with again(guest, host) as later:
         assert later.reason("power", "StartedAgain")["status"] == "False"
         time.sleep(STILL_S)
         assert not guest.is_off()
@@ -28,7 +28,7 @@ def test_off_is_off_and_a_guest_started_again_stays_on(guest: Guest, host: Host)
 def test_a_token_reboots_once(guest: Guest, host: Host) -> None:
     host.apply(REBOOT)
     guest.wait_boots(2)
-    with again(guest) as later:
+    with again(guest, host) as later:
         later.reason("power", "InSync")
         # The same token in another document is the same wish.
         later.converge({**REBOOT, "hostname": "web-01"})
@@ -53,7 +53,7 @@ def test_a_power_cut_around_a_reboot_does_not_repeat_it(guest: Guest, host: Host
     guest.kill()
     guest.start()
     guest.wait_up()
-    with again(guest) as later:
+    with again(guest, host) as later:
         if later.hello["generation"] < number:
             later.apply(REBOOT, number)  # as a host would: the guest never had it
         time.sleep(1)
@@ -91,7 +91,7 @@ def test_a_token_suspends_once(guest: Guest, host: Host) -> None:
     guest.wait_status("suspended")
     guest.qmp("system_wakeup")
     guest.wait_status("running")
-    with again(guest) as later:
+    with again(guest, host) as later:
         later.reason("power", "InSync")
         time.sleep(STILL_S)
     assert guest.qmp("query-status")["status"] == "running"

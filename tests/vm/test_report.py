@@ -123,7 +123,7 @@ def test_metrics_from_files_programs_and_collectd(guest: Guest, host: Host) -> N
     guest.wait_until("test -S /var/run/collectd-unixsock")
     guest.run("sleep 3")
     configure(guest)
-    with again(guest) as later:
+    with again(guest, host) as later:
         later.apply({"report": {"metrics": {"every": "1s"}}})
         for word in ("orders", "depth", "/load/load"):
             later.until(partial(has_metric, word), 30)

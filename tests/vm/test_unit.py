@@ -61,7 +61,7 @@ def test_it_comes_back_when_it_is_killed(guest: Guest, host: Host) -> None:
     host.converge({"hostname": "web-01"})
     generation = host.status["observedGeneration"]
     guest.run(f"kill -9 {agent(guest)}")
-    with again(guest) as later:
+    with again(guest, host) as later:
         assert later.hello["generation"] == generation
         later.converge({"hostname": "web-02"})
 

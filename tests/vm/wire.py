@@ -125,11 +125,18 @@ class Host:
                 raise ConnectionError("the guest is gone")
             self.pending += data
         text, _, self.pending = self.pending.partition(b"\n")
-        message = json.loads(text.rpartition(b"\x1e")[2])
+        try:
+            message = json.loads(text.rpartition(b"\x1e")[2])
+        except ValueError:
+            if self.hello:
+                raise
+            return {}  # the end of a message to the host before us, which the port still held
         assert message["jsonrpc"] == "2.0"
         return dict(message)
 
     def take(self, message: dict[str, Any]) -> None:
+        if not self.revision:
+            return  # meant for the host before us
         params = message.get("params", {})
         match message.get("method"):
             case "status":
