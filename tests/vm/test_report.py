@@ -86,7 +86,9 @@ def test_an_address_that_comes_is_noticed(guest: Guest, host: Host) -> None:
 
 def test_packages_of_dpkg_and_rpm(guest: Guest, host: Host) -> None:
     guest.run(RPM, 120)
-    apps = inventory(host, "apps")["apps"]
+    configure(guest)  # whether there is a database is looked at when the agent starts
+    with again(guest, host) as later:
+        apps = inventory(later, "apps")["apps"]
     assert len(apps["dpkg"]) == int(guest.text("dpkg-query -f '${Status}\\n' -W | grep -c installed$"))
     assert apps["dpkg"]["udev"]["version"] == guest.text("dpkg-query -f '${Version}' -W udev")
     (thing,) = [value for name, value in apps["rpm"].items() if name.startswith("thing")]
