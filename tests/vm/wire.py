@@ -36,8 +36,12 @@ class Host:
         self.events: list[dict[str, Any]] = []
         self.patches = 0
         if greet:
-            self.hello = self.greet()
-            self.subscribe()
+            try:
+                self.hello = self.greet()
+                self.subscribe()
+            except BaseException:
+                self.close()
+                raise
 
     def __enter__(self) -> "Host":
         return self
