@@ -224,6 +224,11 @@ class Resource(ABC, Generic[DesiredT, ObservedT, DriverT]):
         return Verdict(True, "InSync")
 
     @staticmethod
+    def insists(desired: Any, observed: Any) -> bool:
+        """Whether drift is repaired right now although this kind is enforced once."""
+        return False
+
+    @staticmethod
     def due_s(desired: Any, observed: Any) -> float | None:
         """When, on the boot clock, the next look is needed even if nothing wakes us."""
         return None

@@ -1,0 +1,74 @@
+"""Conditions with the time of their last change, and the events that tell of it."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from reconciler.errors import ReconcilerError
+from reconciler.resource import Json
+from reconciler.status import Condition
+
+EVENTS_MAX = 256  # what a host that was away for a night wants to read, in some 64 KiB
+MESSAGE_MAX = 1000
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened, told once."""
+
+    seq: int
+    time: str
+    kind: str
+    reason: str
+    message: str
+
+    def document(self) -> dict[str, Json]:
+        return dict(vars(self))
+
+
+class Journal:
+    """Owned by the loop. Events live in memory only: a log line could block on a frozen disk."""
+
+    def __init__(self, stamp: Callable[[float], str]) -> None:
+        self.stamp = stamp
+        self._conditions: Mapping[str, Condition] = {}
+        self._events: deque[Event] = deque(maxlen=EVENTS_MAX)
+        self._seq = 0
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        return tuple(self._conditions.values())
+
+    def add(self, kind: str, reason: str, message: str, now_s: float) -> None:
+        self._seq += 1
+        self._events.append(Event(self._seq, self.stamp(now_s), kind, reason, message[:MESSAGE_MAX]))
+
+    def since(self, seq: int) -> tuple[Event, ...]:
+        """Events after `seq`, oldest first; those that fell out of the bound are lost."""
+        if seq >= self._seq:
+            return ()
+        return tuple(event for event in self._events if event.seq > seq)
+
+    @property
+    def last(self) -> int:
+        return self._seq
+
+    def judge(self, fresh: Iterable[Condition], now_s: float) -> None:
+        """Take the conditions as they are now; those no longer among them are forgotten."""
+        judged: dict[str, Condition] = {}
+        for condition in fresh:
+            before = self._conditions.get(condition.type)
+            if before is not None and before.status == condition.status:
+                judged[condition.type] = replace(condition, last_transition=before.last_transition)
+            else:
+                judged[condition.type] = replace(condition, last_transition=self.stamp(now_s))
+            if before is None or (before.status, before.reason) != (condition.status, condition.reason):
+                self.add(condition.type, condition.reason, condition.message, now_s)
+        self._conditions = judged
+
+
+def unusable(kind: str, why: ReconcilerError, generation: int) -> Condition:
+    """The condition of a kind that this guest cannot do at all."""
+    return Condition(
+        kind, "False", type(why).__name__, str(why), observed_generation=generation, mood="failed"
+    )
