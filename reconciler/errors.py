@@ -31,7 +31,12 @@ class InvalidSpec(ReconcilerError):
 
 
 class Conflict(ReconcilerError):
-    """A writer's numbering is wrong: an older generation, or one number for two documents."""
+    """A writer's numbering is wrong: an older generation, or one number for two documents.
+
+    `data` is what the other side has: `{generation, digest}`, or nothing.
+    """
+
+    data: dict[str, int | str] | None = None
 
 
 class Forbidden(ReconcilerError):

@@ -11,15 +11,22 @@ for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
 
 
-def fill(resource: type[Resource[Any, Any, Any]]) -> Any:
+def fill(resource: type[Resource[Any, Any, Any]], *, rehearse: bool = False) -> Any:
     """The driver that a kind needs, or all of them for a kind that takes several.
 
-    Drivers are tried in order of module name. Raises Unsupported when none fits.
+    Drivers are tried in order of module name. In a rehearsal nothing is acted upon, so a
+    driver that can observe suffices: one with `observable`, where it has that beside
+    `available`. Raises Unsupported when none fits.
     """
-    fitting = [driver for driver in resource.port.__subclasses__() if driver.available()]
+    fitting = [driver for driver in resource.port.__subclasses__() if _fits(driver, rehearse)]
     if not fitting:
         raise Unsupported(f"cannot do {resource.kind}: {_why_not(resource.port)}")
     return tuple(driver() for driver in fitting) if resource.several else fitting[0]()
+
+
+def _fits(driver: type[Driver], rehearse: bool) -> bool:
+    observable = getattr(driver, "observable", driver.available)
+    return bool(observable() if rehearse else driver.available())
 
 
 def _why_not(port: type[Driver]) -> str:

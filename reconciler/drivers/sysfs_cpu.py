@@ -1,4 +1,4 @@
-"""Processors from /sys/devices/system/cpu and /proc/cpuinfo; see the kernel's cputopology.rst."""
+"""Processors from /sys/devices/system/cpu and /proc/cpuinfo, as cputopology.rst has them."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Kernel and names from uname(2), /etc/hostname and /etc/hosts, without asking a name server."""
+"""Kernel and names from uname(2), /etc/hostname and /etc/hosts; no name server is asked."""
 
 import os
 import time

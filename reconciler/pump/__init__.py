@@ -1,1 +1,1 @@
-"""What the transports have in common: descriptors that are read and written without blocking."""
+"""What transports have in common: descriptors read and written without blocking."""

@@ -1,4 +1,4 @@
-"""One open descriptor as a connection: reads within a budget, writes what fits, keeps the rest.
+"""One open descriptor as a connection: reads within a budget, keeps what does not fit.
 
 Descriptors live in an epoll instance of their endpoint, and that instance is what the
 loop selects on. A virtio-serial port needs this: it says HUP for as long as the host is

@@ -1,4 +1,4 @@
-"""A stream within one process, for tests and simulations: no descriptor until one is asked for."""
+"""A stream within one process, for tests and simulations; no descriptor until asked."""
 
 import os
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A virtio-serial port by name: waits for the port, for the host, and for the host to return.
+"""A virtio-serial port by name: waits for the port, for the host, and for its return.
 
 Linux (drivers/char/virtio_console.c) tells by read(2) whether the host has the port open:
 without data it says EAGAIN while the host is there and end of file while it is not. So

@@ -1,0 +1,156 @@
+"""The command `guest-reconciler`: run, check and thaw."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+USAGE = """\
+usage: guest-reconciler run --channel CHANNEL [--channel ...] --state-dir DIR [--policy FILE] [--rehearse]
+       guest-reconciler check [--policy FILE]
+       guest-reconciler thaw
+       guest-reconciler --version | --help
+
+run    makes this guest what its host's document says, until it is told to stop
+check  says which kinds this guest can do, and why not the others
+thaw   lets go of every filesystem that a freeze of ours left frozen
+
+CHANNEL     virtio-serial:NAME, serial:DEV[,BAUD], vsock:PORT or unix:PATH
+--state-dir where the document and what was done once are kept
+--policy    what the host may not do here (default /etc/guest-reconciler/policy.yaml)
+--rehearse  observe for real, record acts instead of doing them
+"""
+
+
+@dataclass
+class Options:
+    command: str = ""
+    channels: list[str] = field(default_factory=list)
+    state_directory: str = ""
+    policy: str = "/etc/guest-reconciler/policy.yaml"
+    rehearse: bool = False
+
+
+class Usage(Exception):
+    """The command line makes no sense."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0 done, 1 the answer is no, 2 wrong usage or a document that is refused."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given in (["--help"], ["-h"]):
+        print(USAGE, end="")
+        return 0
+    if given == ["--version"]:
+        from reconciler import __version__
+
+        print(f"guest-reconciler {__version__}")
+        return 0
+    try:
+        options = parse(given)
+    except Usage as error:
+        print(f"guest-reconciler: {error}\n{USAGE}", end="", file=sys.stderr)
+        return 2
+    return {"run": run, "check": check, "thaw": thaw}[options.command](options)
+
+
+def parse(given: Sequence[str]) -> Options:
+    """Plain and by hand: argparse costs the daemon memory that it never needs again."""
+    words = list(given)
+    options = Options(command=words.pop(0) if words else "")
+    if options.command not in ("run", "check", "thaw"):
+        raise Usage(f"cannot do {options.command!r}: the commands are run, check and thaw")
+    takes = {
+        "run": ("--channel", "--state-dir", "--policy", "--rehearse"),
+        "check": ("--policy",),
+        "thaw": (),
+    }[options.command]
+    while words:
+        name, equals, value = words.pop(0).partition("=")
+        if name not in takes:
+            raise Usage(f"cannot use {name!r} with {options.command}")
+        if name == "--rehearse":
+            options.rehearse = True
+            continue
+        if not equals:
+            if not words:
+                raise Usage(f"cannot use {name}: it needs a value")
+            value = words.pop(0)
+        if name == "--channel":
+            options.channels.append(value)
+        elif name == "--state-dir":
+            options.state_directory = value
+        else:
+            options.policy = value
+    if options.command == "run" and not (options.channels and options.state_directory):
+        raise Usage("cannot run: --channel and --state-dir are needed")
+    return options
+
+
+def run(options: Options) -> int:
+    # Late, here and below: `thaw` must be quick and needs none of it.
+    from guest_runtime import startup
+    from guest_runtime.daemon import Daemon, jitter
+    from guest_runtime.validation import Validation
+    from reconciler.errors import ReconcilerError
+    from reconciler.loop import Setting
+    from reconciler.transports import open_endpoint
+
+    validation = Validation()
+    try:
+        endpoints = [open_endpoint(channel) for channel in options.channels]
+        policy = startup.policy(options.policy, validation)
+        usable, unusable = startup.kinds(rehearse=options.rehearse)
+        startup.restrain(usable, policy)
+        setting = Setting(
+            resources=usable, unusable=unusable, policy=policy, rehearse=options.rehearse, jitter=jitter
+        )
+        daemon = Daemon(setting, endpoints, options.state_directory, validation)
+    except (ReconcilerError, OSError) as error:
+        print(f"guest-reconciler: {error}", file=sys.stderr)
+        return 2
+    if options.rehearse:
+        print(startup.rehearsal_lines(options.state_directory), file=sys.stderr, flush=True)
+    daemon.run()
+    return 0
+
+
+def check(options: Options) -> int:
+    from guest_runtime import startup
+    from guest_runtime.validation import Validation
+    from reconciler.errors import ReconcilerError
+
+    try:
+        policy = startup.policy(options.policy, Validation())
+    except ReconcilerError as error:
+        print(f"guest-reconciler: {error}", file=sys.stderr)
+        return 2
+    usable, unusable = startup.kinds()
+    refused = 0
+    for kind in sorted(usable.keys() | unusable.keys()):
+        try:
+            if kind in unusable:
+                raise unusable[kind]
+            policy.check_kind(kind)
+            print(f"{kind:<14}yes  {_by(usable[kind].driver)}")
+        except ReconcilerError as error:
+            refused += 1
+            print(f"{kind:<14}no   {error}")
+    return 1 if refused else 0
+
+
+def _by(driver: object) -> str:
+    names = [type(each).__module__ for each in (driver if isinstance(driver, tuple) else (driver,))]
+    return "through " + ", ".join(sorted({name.rpartition(".")[2] for name in names}))
+
+
+def thaw(options: Options) -> int:
+    from reconciler.guarding.rescue import thaw_all
+
+    faults = thaw_all()
+    for fault in faults:
+        print(f"guest-reconciler: {fault}", file=sys.stderr)
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""One host's session: its requests, and the status and events that it follows.
+
+Rules: a `hello` begins the session anew. At most one status is on its way; what
+changes meanwhile is merged into the next. Nothing waits for the host: an answer
+without room is dropped, and the host asks again.
+"""
+
+from typing import Protocol
+
+from guest_runtime.report import Report
+from reconciler.errors import Busy, ReconcilerError, Unsupported
+from reconciler.journal import Event
+from reconciler.protocols import channel as wire
+from reconciler.protocols.calls import OUTSTANDING_MAX
+from reconciler.resource import Json
+from reconciler.status import merge_patch
+from reconciler.stream import Connection
+from reconciler.track import Answer
+
+
+class Guest(Protocol):
+    """What a conversation asks of the daemon."""
+
+    report: Report
+
+    def hello(self) -> Json: ...
+    def events(self, since: int) -> tuple[Event, ...]: ...
+    def last_event(self) -> int: ...
+    def boot_id(self) -> str: ...
+    def prepare(self) -> None: ...
+
+    def call(self, method: str, params: Json, answer: Answer) -> bool:
+        """Carry out a request that is not about the session; False for an unknown method."""
+
+
+class Conversation:
+    """Owned by the daemon's loop; one for each connection."""
+
+    def __init__(self, connection: Connection, guest: Guest) -> None:
+        self._connection = connection
+        self._guest = guest
+        self._channel = wire.Channel.of_guest()
+        self._session = 0  # answers to an earlier session are dropped
+        self._outstanding = 0
+        self._following = False
+        self._acked: tuple[int, Json] | None = None
+        self._sent: tuple[int, Json] | None = None
+        self._asked: tuple[int, Json] | None = None  # was given for the asking, and may be acknowledged
+        self._told = 0  # the last event that was sent
+
+    def greet(self) -> None:
+        self._send(wire.Notification("hello", self._guest.hello()))
+
+    def receive(self, data: bytes) -> None:
+        told = False
+        for event in self._channel.receive_data(data):
+            if isinstance(event, wire.Request):
+                self._request(event)
+            elif isinstance(event, wire.Notification):
+                if event.method == "ack":
+                    self._ack(event.params.get("revision"))
+            elif isinstance(event, wire.Broken) and (event.id is not None or not told):
+                told = told or event.id is None  # one for all that cannot be told apart
+                self._send(event.answer)
+
+    def publish(self) -> None:
+        """Send what the host does not know yet, as far as it can be sent now."""
+        if not self._following or self._connection.pending_bytes:
+            return
+        for event in self._guest.events(self._told):
+            if not self._send(wire.Notification("event", event.document())):
+                return
+            self._told = event.seq
+        report = self._guest.report
+        if self._sent is not None or (self._acked is not None and self._acked[0] == report.revision):
+            return
+        params: dict[str, Json] = {"revision": report.revision}
+        if self._acked is None:
+            params["status"] = report.document
+        else:
+            base, known = self._acked
+            params |= {"base": base, "patch": merge_patch(known, report.document)}
+        if self._send(wire.Notification("status", params)):
+            self._sent = (report.revision, report.document)
+
+    def _ack(self, revision: Json) -> None:
+        for known in (self._sent, self._asked):
+            if known is not None and known[0] == revision:
+                self._acked, self._sent, self._asked = known, None, None
+                return
+
+    def _request(self, request: wire.Request) -> None:
+        if request.method == "hello":
+            self._begin(request.params)
+            self._reply(request.id, self._guest.hello(), None)
+        elif request.method == "subscribe":
+            self._reply(request.id, self._subscribe(request.params.get("have")), None)
+        elif request.method == "status":
+            report = self._guest.report
+            self._asked = (report.revision, report.document)
+            self._reply(request.id, {"revision": report.revision, "status": report.document}, None)
+        elif self._outstanding >= OUTSTANDING_MAX:
+            self._reply(
+                request.id, None, Busy(f"cannot do {request.method}: {OUTSTANDING_MAX} are under way")
+            )
+        else:
+            self._outstanding += 1
+            session = self._session
+
+            def answer(result: Json, error: ReconcilerError | None) -> None:
+                if session == self._session:
+                    self._outstanding -= 1
+                    self._reply(request.id, result, error)
+
+            if not self._guest.call(request.method, request.params, answer):
+                self._outstanding -= 1
+                words = f"cannot do {request.method[:64]!r}: no such method"
+                self._send(wire.ErrorResponse(request.id, wire.NO_METHOD, words))
+
+    def _begin(self, params: Json) -> None:
+        self._session += 1
+        self._outstanding = 0
+        self._following = False
+        self._acked = self._sent = self._asked = None
+        limits = params.get("limits")
+        limit = limits.get("messageBytes") if isinstance(limits, dict) else None
+        if type(limit) is int:
+            self._channel.send_bytes_max = max(4096, min(limit, wire.TO_HOST_BYTES_MAX))
+        if params.get("prepare") is True:
+            self._guest.prepare()
+
+    def _subscribe(self, have: Json) -> Json:
+        report = self._guest.report
+        self._following = True
+        self._told = self._guest.last_event()
+        self._sent = None
+        known = None
+        if isinstance(have, dict) and have.get("bootId") == self._guest.boot_id():
+            known = report.at(have.get("revision"))
+        if known is not None:
+            self._acked = (have["revision"], known)
+            return {"revision": have["revision"]}
+        self._acked = (report.revision, report.document)
+        return {"revision": report.revision, "status": report.document}
+
+    def _reply(self, id: wire.Id, result: Json, error: ReconcilerError | None) -> None:
+        if error is None:
+            self._send(wire.Response(id, result))
+        else:
+            self._send(wire.refusal(id, error, getattr(error, "data", None)))
+
+    def _send(self, message: wire.Message) -> bool:
+        try:
+            data = self._channel.send(message)
+        except wire.TooLong as error:
+            if not isinstance(message, wire.Response):
+                return False
+            data = self._channel.send(wire.refusal(message.id, Unsupported(str(error))))
+        return self._connection.send(data)

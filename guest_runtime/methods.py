@@ -1,0 +1,220 @@
+"""What a host may ask of the guest, beside its own session: one function for each method."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from guest_runtime.validation import Validation
+from reconciler.errors import Conflict, DriverError, InvalidSpec, NotHeld, ReconcilerError, Unsupported
+from reconciler.loop import Loop
+from reconciler.planner import order
+from reconciler.protocols.transfer import Receiving
+from reconciler.resource import Json, Past, Resource
+from reconciler.spec import Spec
+from reconciler.status import Refusal
+from reconciler.store import Store
+from reconciler.track import Answer
+
+GENERATION_MAX = 2**53 - 1  # what every reader of JSON keeps exactly
+Background = Callable[[Callable[[], Any], Answer], None]
+
+
+@dataclass
+class Methods:
+    """Called on the loop's thread; what takes time goes to `background` or to the kind's own jobs."""
+
+    loop: Loop
+    store: Store
+    validation: Validation
+    background: Background  # runs a call in a thread, and its answer on the loop's thread
+    revision: Callable[[], int]
+    clock_s: Callable[[], float]
+    rehearsing: bool
+
+    def __post_init__(self) -> None:
+        self._receiving = Receiving()
+        self._last: tuple[int, Json] = (0, None)  # the last document accepted, as it was sent
+        self._names: Mapping[str, Callable[[Json, Answer], None]] = {
+            "apply": self.apply,
+            "plan": self.plan,
+            "spec": self.spec,
+            "events": self.events,
+            "renew": self.renew,
+            "ping": self.ping,
+            "transfer.begin": lambda params, answer: answer({"offset": self._receiving.begin(params)}, None),
+            "transfer.chunk": lambda params, answer: answer({"offset": self._receiving.chunk(params)}, None),
+        }
+
+    def call(self, method: str, params: Json, answer: Answer) -> bool:
+        """Carry out a request; False for an unknown method. `answer` is called once, now or later."""
+        if method not in self._names:
+            return False
+        try:
+            self._names[method](params, answer)
+        except ReconcilerError as error:
+            answer(None, error)
+        return True
+
+    def apply(self, params: Json, answer: Answer) -> None:
+        generation = params.get("generation")
+        if type(generation) is not int or not 1 <= generation <= GENERATION_MAX:
+            raise InvalidSpec(f"cannot apply: generation is not a whole number from 1 to {GENERATION_MAX}")
+        self._check_name(params.get("guest"))
+        spec = params.get("spec")
+        if spec is not None and (generation, spec) == self._last and self.store.spec.generation == generation:
+            self._offer(self.store.spec, spec, answer)
+            return
+        request = self._request(params)
+
+        def validated(result: Json, error: ReconcilerError | None) -> None:
+            if error is not None:
+                if isinstance(error, InvalidSpec):
+                    self.loop.refuse(Refusal(generation, "InvalidSpec", str(error)[:1000]))
+                answer(None, error)
+                return
+            self._offer(Spec(generation, result["digest"], result["normal"]), spec, answer)
+
+        self.background(lambda: self.validation.ask(request), validated)
+
+    def _offer(self, spec: Spec, written: Json, answer: Answer) -> None:
+        try:
+            accepted = self.loop.offer(spec)
+        except Conflict as error:
+            error.data = {"generation": self.loop.spec.generation, "digest": self.loop.spec.digest}
+            answer(None, error)
+            return
+        self._last = (spec.generation, written)
+        result = {"generation": spec.generation, "digest": spec.digest, "accepted": accepted}
+        answer(result | {"revision": self.revision()}, None)
+
+    def plan(self, params: Json, answer: Answer) -> None:
+        request = self._request(params)
+
+        def validated(result: Json, error: ReconcilerError | None) -> None:
+            if error is not None:
+                answer(None, error)
+            else:
+                _Preview(self.loop, self.store, result, answer).begin()
+
+        self.background(lambda: self.validation.ask(request), validated)
+
+    def spec(self, params: Json, answer: Answer) -> None:
+        spec = self.loop.spec
+        answer({"generation": spec.generation, "digest": spec.digest, "spec": spec.normal}, None)
+
+    def events(self, params: Json, answer: Answer) -> None:
+        since = params.get("since", 0)
+        if type(since) is not int:
+            raise InvalidSpec("cannot list events: since is not a whole number")
+        journal = self.loop.journal
+        events = journal.since(since)
+        first = events[0].seq if events else journal.last + 1
+        lost = max(0, first - 1 - max(since, 0)) if since < journal.last else 0
+        answer({"events": [e.document() for e in events], "next": journal.last, "lost": lost}, None)
+
+    def ping(self, params: Json, answer: Answer) -> None:
+        answer({"echo": dict(params), "bootClock": self.clock_s()}, None)
+
+    def renew(self, params: Json, answer: Answer) -> None:
+        kind, generation, lease_s = (params.get(name) for name in ("kind", "generation", "lease"))
+        track = self.loop.tracks.get(kind) if isinstance(kind, str) else None
+        renew = getattr(track.resource, "renew", None) if track else None
+        if track is None or renew is None:
+            raise Unsupported("cannot renew: only the freeze of filesystems is a lease")
+        if type(generation) is not int or type(lease_s) not in (int, float) or not lease_s >= 1:
+            raise InvalidSpec("cannot renew: generation is a whole number, lease one second or more")
+        if self.rehearsing:
+            self._renew_rehearsed(track, generation, lease_s, answer)
+            return
+
+        def renewed(result: Json, error: ReconcilerError | None) -> None:
+            answer(result, NotHeld(str(error)) if isinstance(error, DriverError) else error)
+
+        self.loop.ask(track.kind, partial(renew, generation, lease_s), renewed)
+
+    def _renew_rehearsed(self, track: Any, generation: int, lease_s: float, answer: Answer) -> None:
+        freeze = track.shown.get("freeze")
+        if freeze is None or freeze["generation"] != generation:
+            raise NotHeld(f"cannot renew: no freeze of generation {generation} holds")
+        track.rehearse(track.resource.foreseen_renewal(track.observed, generation, lease_s))
+        track.look_now()
+        answer({"epoch": freeze["epoch"], "remaining": lease_s}, None)
+
+    def _request(self, params: Json) -> Json:
+        if "transfer" in params:
+            digest = params["transfer"]
+            body = self._receiving.take(digest if isinstance(digest, str) else "")
+            return {"text": body.decode("utf-8", "replace"), "digest": digest}
+        if "spec" not in params:
+            raise InvalidSpec("cannot read the document: neither spec nor transfer is given")
+        return {"spec": params["spec"]}
+
+    def _check_name(self, meant: Json) -> None:
+        name = os.uname().nodename
+        if meant is not None and meant != name:
+            raise Conflict(f"cannot apply: the document is for {str(meant)[:64]!r}, this guest is {name!r}")
+
+
+class _Preview:
+    """What a document would do, kind by kind, each looked at between its own jobs."""
+
+    def __init__(self, loop: Loop, store: Store, valid: Json, answer: Answer) -> None:
+        self._loop, self._store, self._valid, self._answer = loop, store, valid, answer
+        self._kinds: dict[str, Json] = {}
+
+    def begin(self) -> None:
+        normal = self._valid["normal"]
+        if not normal:
+            self._done()
+        for kind, value in normal.items():
+            if kind in self._loop.tracks:
+                resource = self._loop.tracks[kind].resource
+                past = self._store.past(kind, self._loop.spec.generation + 1)
+                self._loop.ask(kind, partial(preview, resource, value, past), partial(self._take, kind))
+            else:
+                self._take(kind, None, Unsupported(f"cannot do {kind} on this guest"))
+
+    def _take(self, kind: str, result: Json, error: ReconcilerError | None) -> None:
+        if error is not None:
+            result = {"ready": False, "reason": type(error).__name__, "message": str(error)}
+            result |= {"changes": [], "actions": []}
+        self._kinds[kind] = result
+        if len(self._kinds) == len(self._valid["normal"]):
+            self._done()
+
+    def _done(self) -> None:
+        self._answer({"digest": self._valid["digest"], "kinds": self._kinds}, None)
+
+
+def preview(resource: Resource[Any, Any, Any], normal: Json, past: Past) -> Json:
+    """Observe for real, compare and plan; nothing is acted on."""
+    kind = type(resource)
+    desired = kind.parse(normal)
+    observed = resource.observe(desired, past)
+    changes = kind.diff(desired, observed)
+    verdict = kind.verdict(desired, observed, changes)
+    steps = order({kind.kind: kind.plan(desired, changes)})
+    actions = []
+    for step in steps:
+        action = {"verb": step.action.verb, "target": step.action.target}
+        action["phase"] = step.action.phase.name.lower()
+        actions.append(action | ({"token": step.action.token} if step.action.token else {}))
+    return {
+        "ready": verdict.ready,
+        "reason": verdict.reason,
+        "message": verdict.message,
+        "changes": [
+            {"target": c.target, "field": c.field, "want": _plain(c.want), "have": _plain(c.have)}
+            for c in changes
+        ],
+        "actions": actions,
+    }
+
+
+def _plain(value: object) -> Json:
+    """A value as JSON without null: what is no JSON is shown as text."""
+    if isinstance(value, bool | int | float | str):
+        return value
+    return "" if value is None else str(value)

@@ -1,0 +1,74 @@
+"""What the daemon is made of on this guest: kinds with their drivers, and the policy."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from guest_runtime.validation import Validation
+from reconciler import drivers
+from reconciler.errors import InvalidSpec, Unsupported
+from reconciler.policy import Policy
+from reconciler.resource import Resource
+
+POLICY_PATH = "/etc/guest-reconciler/policy.yaml"
+POLICY_BYTES_MAX = 64 << 10  # written by hand
+
+
+def kinds(*, rehearse: bool = False) -> tuple[dict[str, Resource[Any, Any, Any]], dict[str, Unsupported]]:
+    """Every kind that this guest can do, and why not the others."""
+    # Late: importing the kinds registers them, and `thaw` needs none of them.
+    import reconciler.resources  # noqa: F401
+
+    usable: dict[str, Resource[Any, Any, Any]] = {}
+    unusable: dict[str, Unsupported] = {}
+    for name, kind in sorted(Resource.kinds.items()):
+        try:
+            usable[name] = kind(drivers.fill(kind, rehearse=rehearse))
+        except Unsupported as error:
+            unusable[name] = error
+    return usable, unusable
+
+
+def policy(path: str, validation: Validation) -> Policy:
+    """The policy of the guest's administrator; an absent or empty file forbids nothing.
+
+    Raises InvalidSpec: a policy that can't be read must not be taken for none.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read(POLICY_BYTES_MAX + 1)
+    except FileNotFoundError:
+        if path != POLICY_PATH:
+            raise InvalidSpec(f"cannot read policy {path}: there is no such file") from None
+        return Policy()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidSpec(f"cannot read policy {path}: {error}") from None
+    if len(text) > POLICY_BYTES_MAX:
+        raise InvalidSpec(f"cannot read policy {path}: it is longer than {POLICY_BYTES_MAX} bytes")
+    # The file as it is installed holds comments only; that needs no child to be understood.
+    if all(line.lstrip().startswith("#") or not line.strip() for line in text.splitlines()):
+        return Policy()
+    fields = validation.ask({"policy": text, "source": path})
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+    return Policy(**values)
+
+
+def restrain(usable: Mapping[str, Resource[Any, Any, Any]], rules: Policy) -> None:
+    """Tell the drivers what they themselves must hold to: programs not to run, the longest lease."""
+    for resource in usable.values():
+        own = resource.driver if type(resource).several else (resource.driver,)
+        for driver in own:
+            if hasattr(driver, "forbidden_commands"):
+                driver.forbidden_commands = rules.commands
+            if hasattr(driver, "lease_s_max"):
+                driver.lease_s_max = rules.freeze_lease_s_max
+
+
+def boot_id() -> str:
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        return file.read().strip()
+
+
+def rehearsal_lines(state_directory: str) -> str:
+    """What a person is told who starts a rehearsal."""
+    return f"rehearsing: acts are recorded, not done; state in {os.path.abspath(state_directory)}"
