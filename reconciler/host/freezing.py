@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from reconciler.errors import Conflict, DriverError, NotHeld, ReconcilerError
 from reconciler.host.client import Guest, InForce, Status
 from reconciler.host.failures import FreezeLost, NotFrozen, TimedOut
-from reconciler.host.following import Follower, hopeless, so
+from reconciler.host.following import HOPELESS, Follower, so
 from reconciler.host.views import condition, section
 from reconciler.resource import Json
 from reconciler.spec import Normal
@@ -148,7 +148,8 @@ def _failure(status: Status, generation: int) -> str:
     found = condition(status, KIND) or {}
     if found.get("observedGeneration") != generation or found.get("status") == "True":
         return ""
-    if found.get("attempts") or found.get("reason") == "LeaseEnded" or hopeless(status):
+    # Other kinds may fail as they like: they are neither frozen nor waited for.
+    if found.get("attempts") or found.get("reason") in HOPELESS | {"LeaseEnded"}:
         return f"{found.get('reason')}: {found.get('message')}"
     return ""
 

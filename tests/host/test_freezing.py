@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.host.client import ANSWER_S, Guest, connect
 from reconciler.host.failures import FreezeLost, NotFrozen
-from reconciler.host.freezing import THAW_S, Freeze, Wish, frozen, let_go
+from reconciler.host.freezing import THAW_S, Freeze, Wish, _failure, frozen, let_go
 from tests.host.fake_guest import FakeGuest
 from tests.host.wire import Wire, run
 
@@ -121,6 +121,30 @@ def test_a_freeze_that_is_refused() -> None:
         assert guest.generation == 9
 
     run(work())
+
+
+@pytest.mark.parametrize(
+    ("reason", "attempts", "fails"),
+    [
+        pytest.param("NotSeenYet", 0, False, id="not-seen-yet"),
+        pytest.param("Drifted", 0, False, id="under-way"),
+        pytest.param("DriverError", 1, True, id="refused-by-the-kernel"),
+        pytest.param("Unsupported", 0, True, id="cannot-freeze"),
+        pytest.param("LeaseEnded", 0, True, id="over"),
+    ],
+)
+def test_another_kind_does_not_fail_a_freeze(reason: str, attempts: int, fails: bool) -> None:
+    def condition(kind: str, reason: str, attempts: int) -> dict[str, object]:
+        known = {"type": kind, "status": "False", "reason": reason, "message": ""}
+        return known | {"observedGeneration": 8, "attempts": attempts}
+
+    others = condition("session", "Unsupported", 0)
+    status = {
+        "observedGeneration": 8,
+        "phase": "Degraded",
+        "conditions": [condition("filesystems", reason, attempts), others],
+    }
+    assert bool(_failure(status, 8)) is fails
 
 
 def test_somebody_else_writes_just_then() -> None:
