@@ -40,7 +40,6 @@ class Conversation:
         self._connection = connection
         self._guest = guest
         self._channel = wire.Channel.of_guest()
-        self._session = 0  # answers to an earlier session are dropped
         self._outstanding = 0
         self._following = False
         self._acked: tuple[int, Json] | None = None
@@ -91,8 +90,7 @@ class Conversation:
 
     def _request(self, request: wire.Request) -> None:
         if request.method == "hello":
-            self._begin(request.params)
-            self._reply(request.id, self._guest.hello(), None)
+            self._begin(request)
         elif request.method == "subscribe":
             self._reply(request.id, self._subscribe(request.params.get("have")), None)
         elif request.method == "status":
@@ -105,29 +103,33 @@ class Conversation:
             )
         else:
             self._outstanding += 1
-            session = self._session
 
             def answer(result: Json, error: ReconcilerError | None) -> None:
-                if session == self._session:
-                    self._outstanding -= 1
-                    self._reply(request.id, result, error)
+                # Also after another hello: a host that did not ask this knows no such id.
+                self._outstanding -= 1
+                self._reply(request.id, result, error)
 
             if not self._guest.call(request.method, request.params, answer):
                 self._outstanding -= 1
                 words = f"cannot do {request.method[:64]!r}: no such method"
                 self._send(wire.ErrorResponse(request.id, wire.NO_METHOD, words))
 
-    def _begin(self, params: Json) -> None:
-        self._session += 1
-        self._outstanding = 0
+    def _begin(self, request: wire.Request) -> None:
+        params = request.params
         self._following = False
         self._acked = self._sent = self._asked = None
         limits = params.get("limits")
         limit = limits.get("messageBytes") if isinstance(limits, dict) else None
         if type(limit) is int:
             self._channel.send_bytes_max = max(4096, min(limit, wire.TO_HOST_BYTES_MAX))
+        protocols = params.get("protocols", [wire.PROTOCOL])
+        if not isinstance(protocols, list) or wire.PROTOCOL not in protocols:
+            words = f"cannot speak with this host: the guest's protocol is {wire.PROTOCOL}"
+            self._reply(request.id, None, Unsupported(words))
+            return
         if params.get("prepare") is True:
             self._guest.prepare()
+        self._reply(request.id, self._guest.hello(), None)
 
     def _subscribe(self, have: Json) -> Json:
         report = self._guest.report

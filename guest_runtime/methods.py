@@ -1,7 +1,7 @@
 """What a host may ask of the guest, beside its own session: one function for each method."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,7 +11,7 @@ from reconciler.errors import Conflict, DriverError, InvalidSpec, NotHeld, Recon
 from reconciler.loop import Loop
 from reconciler.planner import order
 from reconciler.protocols.transfer import Receiving
-from reconciler.resource import Json, Past, Resource
+from reconciler.resource import Action, Json, Past, Resource
 from reconciler.spec import Spec
 from reconciler.status import Refusal
 from reconciler.store import Store
@@ -109,10 +109,10 @@ class Methods:
         if type(since) is not int:
             raise InvalidSpec("cannot list events: since is not a whole number")
         journal = self.loop.journal
-        events = journal.since(since)
+        events = journal.since(since - 1)  # `since` itself is wanted, and `next` is what to ask for next
         first = events[0].seq if events else journal.last + 1
-        lost = max(0, first - 1 - max(since, 0)) if since < journal.last else 0
-        answer({"events": [e.document() for e in events], "next": journal.last, "lost": lost}, None)
+        lost = max(0, first - max(since, 1))
+        answer({"events": [e.document() for e in events], "next": journal.last + 1, "lost": lost}, None)
 
     def ping(self, params: Json, answer: Answer) -> None:
         answer({"echo": dict(params), "bootClock": self.clock_s()}, None)
@@ -153,7 +153,10 @@ class Methods:
 
     def _check_name(self, meant: Json) -> None:
         name = os.uname().nodename
-        if meant is not None and meant != name:
+        if meant is None:
+            return
+        # With or without its domain: the host may know either.
+        if not isinstance(meant, str) or meant.partition(".")[0] != name.partition(".")[0]:
             raise Conflict(f"cannot apply: the document is for {str(meant)[:64]!r}, this guest is {name!r}")
 
 
@@ -170,11 +173,18 @@ class _Preview:
             self._done()
         for kind, value in normal.items():
             if kind in self._loop.tracks:
-                resource = self._loop.tracks[kind].resource
-                past = self._store.past(kind, self._loop.spec.generation + 1)
-                self._loop.ask(kind, partial(preview, resource, value, past), partial(self._take, kind))
+                track = self._loop.tracks[kind]
+                past = self._store.past(kind, self._generation())
+                rehearsed = tuple(track.rehearsed.values())
+                run = partial(preview, track.resource, value, past, rehearsed)
+                self._loop.ask(kind, run, partial(self._take, kind))
             else:
                 self._take(kind, None, Unsupported(f"cannot do {kind} on this guest"))
+
+    def _generation(self) -> int:
+        """What the document would be numbered: what is in force already keeps its number."""
+        last = self._loop.spec
+        return last.generation + (self._valid["digest"] != last.digest)
 
     def _take(self, kind: str, result: Json, error: ReconcilerError | None) -> None:
         if error is not None:
@@ -188,19 +198,25 @@ class _Preview:
         self._answer({"digest": self._valid["digest"], "kinds": self._kinds}, None)
 
 
-def preview(resource: Resource[Any, Any, Any], normal: Json, past: Past) -> Json:
+def preview(
+    resource: Resource[Any, Any, Any], normal: Json, past: Past, rehearsed: Sequence[Action] = ()
+) -> Json:
     """Observe for real, compare and plan; nothing is acted on."""
     kind = type(resource)
     desired = kind.parse(normal)
     observed = resource.observe(desired, past)
+    for action in rehearsed:
+        observed = kind.foresee(observed, action)
     changes = kind.diff(desired, observed)
     verdict = kind.verdict(desired, observed, changes)
     steps = order({kind.kind: kind.plan(desired, changes)})
-    actions = []
+    actions: list[dict[str, Json]] = []
     for step in steps:
         action = {"verb": step.action.verb, "target": step.action.target}
         action["phase"] = step.action.phase.name.lower()
-        actions.append(action | ({"token": step.action.token} if step.action.token else {}))
+        if step.action.token:
+            action["token"] = step.action.token
+        actions.append(action)
     return {
         "ready": verdict.ready,
         "reason": verdict.reason,
