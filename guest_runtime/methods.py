@@ -212,11 +212,11 @@ def preview(
     steps = order({kind.kind: kind.plan(desired, changes)})
     actions: list[dict[str, Json]] = []
     for step in steps:
-        action = {"verb": step.action.verb, "target": step.action.target}
-        action["phase"] = step.action.phase.name.lower()
+        shown = {"verb": step.action.verb, "target": step.action.target}
+        shown["phase"] = step.action.phase.name.lower()
         if step.action.token:
-            action["token"] = step.action.token
-        actions.append(action)
+            shown["token"] = step.action.token
+        actions.append(shown)
     return {
         "ready": verdict.ready,
         "reason": verdict.reason,

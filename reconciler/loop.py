@@ -119,7 +119,7 @@ class Loop:
         for track in self.tracks.values():
             if track.state is State.WAITING and self._may_act(track):
                 jobs.append(self._act(track))
-        if self._store.dirty and not self._saving and not self._held() and now_s >= self._save_again_s:
+        if not self._saving and self._may_save() and now_s >= self._save_again_s:
             jobs.append(self._save())
         self._record()
         return jobs
@@ -134,7 +134,7 @@ class Loop:
         ]
         if self._saving:
             times.append(self._save_deadline_s)
-        elif self._store.dirty and not self._held():
+        elif self._may_save():
             times.append(self._save_again_s)
         return min(times, default=float("inf"))
 
@@ -200,6 +200,11 @@ class Loop:
 
     def _held(self, but: Track | None = None) -> bool:
         return any(track.holds() for track in self.tracks.values() if track is not but)
+
+    def _may_save(self) -> bool:
+        # After a restart nobody knows what holds until each kind was looked at.
+        known = all(track.seen or track.failure for track in self.tracks.values())
+        return self._store.dirty and known and not self._held()
 
     def _may_act(self, track: Track) -> bool:
         phase = track.plan[0].phase
@@ -272,7 +277,9 @@ class Loop:
         if error is not None and not track.stale:
             track.plan.clear()
             track.fail(error, self._now_s, self._setting.jitter())
-        if error is None and action.phase is Phase.RELEASE:
+        if action.phase is Phase.HOLD:
+            track.holding = True  # until the second look: it may hold in part even where it failed
+        elif error is None and action.phase is Phase.RELEASE and Phase.RELEASE not in track.phases():
             track.holding = False  # or a change that this kind has planned after it would wait for ever
         track.state = State.WAITING if track.plan else State.IDLE
         if not track.plan:

@@ -59,6 +59,7 @@ class Track:
     rehearsed: dict[tuple[str, str], Action] = field(default_factory=dict)
 
     failure: ReconcilerError | None = None
+    mending: ReconcilerError | None = None  # the failure that the plan under way is to mend
     attempts: int = 0
     next_try_s: float = 0.0
     next_look_s: float = 0.0  # when a look is due that nothing else asked for
@@ -137,7 +138,7 @@ class Track:
         self.acted = False
         if not self.changes or self.verdict.waiting:
             self.succeed()
-        elif self.failure is None:
+        elif self.failure is self.mending:  # so the act itself did not fail
             why = f"{self.verdict.reason}: {self.verdict.message}"
             self.fail(DriverError(f"cannot bring it about: acted and looked again: {why}"), now_s, jitter)
         else:
@@ -161,6 +162,7 @@ class Track:
             self.fail(error, now_s, jitter)
             return
         self.plan = plan
+        self.mending = self.failure
         self.state = State.WAITING if plan else State.IDLE
 
     def asked(self, result: Any, error: ReconcilerError | None) -> None:
@@ -202,6 +204,7 @@ class Track:
         else:
             self.next_try_s = now_s + delay_s * (0.5 + jitter / 2)
         self.next_look_s = min(_next_period_s(now_s), self.next_try_s)
+        self.not_before_s = now_s + WAKE_GAP_S  # a storm of events must not become one of failing looks
 
     def succeed(self) -> None:
         self.failure = None
