@@ -184,7 +184,7 @@ class _Preview:
     def _generation(self) -> int:
         """What the document would be numbered: what is in force already keeps its number."""
         last = self._loop.spec
-        return last.generation + (self._valid["digest"] != last.digest)
+        return last.generation + int(self._valid["digest"] != last.digest)
 
     def _take(self, kind: str, result: Json, error: ReconcilerError | None) -> None:
         if error is not None:
