@@ -1,0 +1,1 @@
+"""What the guest's agent costs, measured on this machine."""
