@@ -59,8 +59,8 @@ class Track:
     rehearsed: dict[tuple[str, str], Action] = field(default_factory=dict)
 
     failure: ReconcilerError | None = None
-    mending: ReconcilerError | None = None  # the failure that the plan under way is to mend
     attempts: int = 0
+    attempts_before: int = 0  # the plan under way
     next_try_s: float = 0.0
     next_look_s: float = 0.0  # when a look is due that nothing else asked for
     wanted: bool = True  # a look is asked for
@@ -138,7 +138,7 @@ class Track:
         self.acted = False
         if not self.changes or self.verdict.waiting:
             self.succeed()
-        elif self.failure is self.mending:  # so the act itself did not fail
+        elif self.attempts == self.attempts_before:  # so the act itself did not fail
             why = f"{self.verdict.reason}: {self.verdict.message}"
             self.fail(DriverError(f"cannot bring it about: acted and looked again: {why}"), now_s, jitter)
         else:
@@ -162,7 +162,7 @@ class Track:
             self.fail(error, now_s, jitter)
             return
         self.plan = plan
-        self.mending = self.failure
+        self.attempts_before = self.attempts
         self.state = State.WAITING if plan else State.IDLE
 
     def asked(self, result: Any, error: ReconcilerError | None) -> None:
@@ -208,7 +208,7 @@ class Track:
 
     def succeed(self) -> None:
         self.failure = None
-        self.attempts = 0
+        self.attempts = self.attempts_before = 0
         self.next_try_s = 0.0
 
     # What others need to know

@@ -1,0 +1,37 @@
+"""Conditions keep the time of their last change, and events tell of it once."""
+
+from reconciler.journal import EVENTS_MAX, MESSAGE_MAX, Journal
+from reconciler.status import Condition
+
+GOOD = Condition("lamp", "True", "InSync")
+BAD = Condition("lamp", "False", "Drifted", "lamp: lit")
+
+
+def journal() -> Journal:
+    return Journal(lambda now_s: f"t{now_s:g}")
+
+
+def test_the_time_is_that_of_the_last_change_of_status() -> None:
+    kept = journal()
+    for now_s, condition in enumerate((BAD, BAD, GOOD, GOOD)):
+        kept.judge([condition], now_s)
+    assert [c.last_transition for c in kept.conditions] == ["t2"]
+    assert [(event.time, event.reason) for event in kept.since(0)] == [("t0", "Drifted"), ("t2", "InSync")]
+
+
+def test_what_is_no_longer_judged_is_forgotten() -> None:
+    kept = journal()
+    kept.judge([GOOD], 1)
+    kept.judge([], 2)
+    assert kept.conditions == ()
+
+
+def test_events_are_numbered_and_bounded() -> None:
+    kept = journal()
+    for number in range(EVENTS_MAX + 5):
+        kept.add("lamp", "Lit", "x" * (MESSAGE_MAX + 1), number)
+    assert kept.last == EVENTS_MAX + 5
+    assert [event.seq for event in kept.since(0)] == list(range(6, EVENTS_MAX + 6))
+    assert [event.seq for event in kept.since(kept.last - 1)] == [kept.last]
+    assert kept.since(kept.last) == ()
+    assert len(kept.since(0)[0].message) == MESSAGE_MAX
