@@ -1,4 +1,4 @@
-"""The child that reads documents, so that cerberus, yaml and hostile input stay out of the daemon.
+"""The child that reads documents, and keeps hostile input and cerberus out of the daemon.
 
 One request a line on standard input, one answer a line on standard output, both JSON:
 `{"spec": {...}}` or `{"text": "...", "digest": "sha256:..."}` (a transferred spec, as JSON text)

@@ -1,9 +1,9 @@
 """Loop mounts, and agents that freeze them."""
 
-import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 
@@ -30,8 +30,7 @@ def disks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 def ledger() -> Iterator[Path]:
     # Not below tmp_path: the ledger must lie in memory.
-    folder = Path(f"/dev/shm/freeze-test-{os.getpid()}")
-    folder.mkdir()
+    folder = Path(mkdtemp(prefix="freeze-test-", dir="/dev/shm"))
     path = folder / "freeze.json"
     yield path
     assert rescue.thaw_all(str(path)) == []
