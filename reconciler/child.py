@@ -51,7 +51,10 @@ def run(
             pid = _spawn(command, environment, writer)
         finally:
             os.close(writer)
-        exited = os.pidfd_open(pid)
+        try:
+            exited = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return _gone(reader, output_bytes_max)
         try:
             output, fault = _listen(exited, reader, ends_s, output_bytes_max)
             died = _kill(pid, exited)
@@ -66,6 +69,14 @@ def run(
         return Ended(fault=fault or "it cannot be killed")
     status = _status(pid)
     return Ended(output, fault or _why(status))
+
+
+def _gone(reader: int, output_bytes_max: int) -> Ended:
+    """What a child wrote that ended, and was collected by somebody else, before we could look."""
+    output = bytearray()
+    _take(reader, output, output_bytes_max)
+    too_much = len(output) > output_bytes_max
+    return Ended(fault=f"it wrote more than {output_bytes_max} bytes") if too_much else Ended(bytes(output))
 
 
 def _spawn(command: Sequence[str], environment: Mapping[str, str], writer: int) -> int:
