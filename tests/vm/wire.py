@@ -68,8 +68,15 @@ class Host:
 
     def apply(self, spec: dict[str, Any], generation: int | None = None) -> int:
         """Write a document, as the next generation unless told which; the generation."""
-        number = generation or self.call("spec")["generation"] + 1
-        self.call("apply", generation=number, spec=spec)
+        for again in (True, False):
+            number = generation or self.call("spec")["generation"] + 1
+            try:
+                self.call("apply", generation=number, spec=spec)
+                break
+            except Refused as error:
+                # What the host before us wrote may come into force after we asked.
+                if generation or not again or not str(error).startswith("-32001"):
+                    raise
         return number
 
     def converge(self, spec: dict[str, Any], timeout: float = LATER_S) -> dict[str, Any]:
