@@ -62,6 +62,7 @@ class Loop:
         self._store = store
         self._jobs = 0
         self._saving = 0
+        self._save_hangs = 0  # the number of a save past its deadline; another would only wait behind it
         self._save_deadline_s = 0.0
         self._save_again_s = 0.0
         self._refusal: Refusal | None = None
@@ -119,7 +120,7 @@ class Loop:
         for track in self.tracks.values():
             if track.state is State.WAITING and self._may_act(track):
                 jobs.append(self._act(track))
-        if not self._saving and self._may_save() and now_s >= self._save_again_s:
+        if not self._saving and not self._save_hangs and self._may_save() and now_s >= self._save_again_s:
             jobs.append(self._save())
         self._record()
         return jobs
@@ -134,7 +135,7 @@ class Loop:
         ]
         if self._saving:
             times.append(self._save_deadline_s)
-        elif self._may_save():
+        elif self._may_save() and not self._save_hangs:
             times.append(self._save_again_s)
         return min(times, default=float("inf"))
 
@@ -299,6 +300,8 @@ class Loop:
     def _saved(self, job: Job, error: ReconcilerError | None) -> None:
         if job.number == self._saving:
             self._saving = 0
+        if job.number == self._save_hangs:
+            self._save_hangs = 0
         if error is not None:
             self._save_again_s = self._now_s + SAVE_DEADLINE_S
             self.journal.add("store", "NotSaved", str(error), self._now_s)
@@ -311,5 +314,5 @@ class Loop:
                     if isinstance(driver, Cancellable):
                         driver.cancel()
         if self._saving and self._now_s >= self._save_deadline_s:
-            self._saving = 0
-            self._save_again_s = self._now_s + SAVE_DEADLINE_S
+            self._save_hangs, self._saving = self._saving, 0
+            self.journal.add("store", "NotSaved", "the disk has not answered", self._now_s)

@@ -389,6 +389,20 @@ def test_a_write_that_hangs_stops_no_kind() -> None:
     assert world.kinds["disk"].state == {"frozen": True}
 
 
+def test_behind_a_write_that_hangs_no_other_one_waits() -> None:
+    world = World({"lamp": Lamps()})
+    world.offer(1)
+    [save] = world.settle(SAVE)
+    world.offer(2)
+    for _ in range(5):
+        world.now_s += 2 * SAVE_DEADLINE_S
+        assert world.settle(SAVE) == []
+        assert world.loop.next_s() > world.now_s
+    world.finish(save)
+    assert world.settle(SAVE) == []  # what was newest when it came through is written
+    assert world.disk.writes == 1
+
+
 # Rehearsing
 
 
