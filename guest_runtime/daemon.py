@@ -7,6 +7,8 @@ Rules:
 3. While something holds, not a byte is logged: the log may end on the frozen disk.
 """
 
+import ctypes
+import gc
 import os
 import selectors
 import signal
@@ -39,7 +41,7 @@ from reconciler.stream import Closed, Connection, Data, Drained, Endpoint, Opene
 from reconciler.track import Answer
 
 LOG_LINES_MAX = 256  # kept while a freeze lasts
-REAP_S = 31.0  # a validating child ends by itself after 30 s; it must not stay as a zombie
+REAP_S = 31.0  # after the last work: a validating child has ended by then, and must not stay a zombie
 
 
 def boot_clock_s() -> float:
@@ -54,6 +56,13 @@ def stamp(boot_s: float) -> str:
 
 def jitter() -> float:
     return int.from_bytes(os.urandom(4), "big") / 2**32
+
+
+def give_back() -> None:
+    """Return to the kernel what a burst of work has left; see malloc_trim(3)."""
+    gc.collect()
+    with suppress(AttributeError):  # other libraries of C do not keep as much
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @dataclass
@@ -149,10 +158,13 @@ class Daemon:
         return self._loop.journal.last
 
     def call(self, method: str, params: Json, answer: Answer) -> bool:
+        if method in ("apply", "plan"):
+            self._reap_s = boot_clock_s() + REAP_S
         return self._methods.call(method, params, answer)
 
     def prepare(self) -> None:
         """A document is about to come: start what takes long to start."""
+        self._reap_s = boot_clock_s() + REAP_S
         threading.Thread(target=self._prepare, daemon=True).start()
 
     def _prepare(self) -> None:
@@ -180,8 +192,8 @@ class Daemon:
             self._write_log()
         self._notify.alive(now_s)
         if now_s >= self._reap_s:
-            self.validation.reap()
-            self._reap_s = float("inf")
+            self._reap_s = now_s + REAP_S if self.validation.reap() else float("inf")
+            give_back()
 
     def _wait_s(self) -> float | None:
         now_s = boot_clock_s()
@@ -195,7 +207,6 @@ class Daemon:
 
     def _background(self, run: Callable[[], Any], answer: Answer) -> None:
         """Call `run` in a thread of its own, and `answer` with what came of it in this one."""
-        self._reap_s = boot_clock_s() + REAP_S
 
         def work() -> None:
             result, error = None, None

@@ -49,14 +49,16 @@ class Validation:
             finally:
                 self._one.release()
 
-    def reap(self) -> None:
-        """Take note of a child that has ended, so that no zombie stays."""
-        if self._pid and self._one.acquire(blocking=False):
-            try:
-                if self._pid and os.waitpid(self._pid, os.WNOHANG)[0]:
-                    self._close()
-            finally:
-                self._one.release()
+    def reap(self) -> bool:
+        """Take note of a child that has ended, so that no zombie stays; whether one lives still."""
+        if not self._one.acquire(blocking=False):
+            return True  # it is being asked just now
+        try:
+            if self._pid and os.waitpid(self._pid, os.WNOHANG)[0]:
+                self._close()
+            return self._pid != 0
+        finally:
+            self._one.release()
 
     def _start(self) -> None:
         ours_in, theirs_out = os.pipe()
