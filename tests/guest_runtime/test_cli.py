@@ -1,0 +1,48 @@
+"""The guest's command line: what it takes, and how it ends."""
+
+from pathlib import Path
+
+import pytest
+
+from guest_runtime.cli import Options, main, parse
+
+
+def test_run_takes_several_channels() -> None:
+    words = ["run", "--channel", "unix:/a", "--channel=serial:/dev/ttyS1", "--state-dir", "/s", "--rehearse"]
+    assert parse(words) == Options("run", ["unix:/a", "serial:/dev/ttyS1"], "/s", rehearse=True)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        pytest.param("", "the commands are", id="nothing"),
+        pytest.param("freeze", "the commands are", id="an unknown command"),
+        pytest.param("run --channel unix:/a", "are needed", id="no state directory"),
+        pytest.param("run --state-dir /s", "are needed", id="no channel"),
+        pytest.param("run --channel", "needs a value", id="an option without its value"),
+        pytest.param("check --rehearse", "cannot use '--rehearse'", id="an option of another command"),
+        pytest.param("run --channel foo --state-dir /nowhere/s", "cannot use channel", id="no such channel"),
+    ],
+)
+def test_wrong_usage_ends_with_2(words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words.split()) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_check_names_each_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check"]) in (0, 1)  # by what this machine can do
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["filesystems", "hostname", "power", "report", "session"]
+    assert {line.split()[1] for line in lines} <= {"yes", "no"}
+
+
+def test_a_policy_that_makes_no_sense_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("forbid: 1\n")
+    assert main(["check", "--policy", str(policy)]) == 2
+    assert f"{policy}:1" in capsys.readouterr().err
+
+
+def test_it_says_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("guest-reconciler ")

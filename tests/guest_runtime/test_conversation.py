@@ -1,0 +1,163 @@
+"""One session, without a daemon around it."""
+
+import json
+from dataclasses import dataclass, field
+
+import pytest
+
+from guest_runtime.conversation import Conversation
+from guest_runtime.report import Report
+from reconciler.journal import Event
+from reconciler.protocols.calls import OUTSTANDING_MAX
+from reconciler.resource import Json
+from reconciler.track import Answer
+
+
+@dataclass(eq=False)
+class Line:
+    """A connection that can be full."""
+
+    name: str = "memory"
+    pending_bytes: int = 0
+    sent: list[Json] = field(default_factory=list)
+
+    def send(self, data: bytes) -> bool:
+        if self.pending_bytes:
+            return False
+        self.sent.append(json.loads(data.strip(b"\x1e\n")))
+        return True
+
+    def close(self) -> None:
+        raise AssertionError("nobody asked for that")
+
+
+class Guest:
+    """Keeps every question, and answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.report = Report()
+        self.asked: list[Answer] = []
+        self.report.update({"n": 0}, 1.0)
+
+    def hello(self) -> Json:
+        return {"protocol": 1}
+
+    def events(self, since: int) -> tuple[Event, ...]:
+        return ()
+
+    def last_event(self) -> int:
+        return 0
+
+    def boot_id(self) -> str:
+        return "boot"
+
+    def prepare(self) -> None: ...
+
+    def call(self, method: str, params: Json, answer: Answer) -> bool:
+        self.asked.append(answer)
+        return method != "nonsense"
+
+
+class Session:
+    def __init__(self) -> None:
+        self.line, self.guest = Line(), Guest()
+        self.conversation = Conversation(self.line, self.guest)
+        self.asked = 0
+
+    def ask(self, method: str, **params: Json) -> int:
+        self.asked += 1
+        self.write({"jsonrpc": "2.0", "id": self.asked, "method": method, "params": params})
+        return self.asked
+
+    def ack(self, revision: int) -> None:
+        self.write({"jsonrpc": "2.0", "method": "ack", "params": {"revision": revision}})
+
+    def write(self, message: Json) -> None:
+        self.conversation.receive(b"\x1e" + json.dumps(message).encode() + b"\n")
+
+    def changes(self, n: int) -> None:
+        self.guest.report.update({"n": n}, 1.0)
+        self.conversation.publish()
+
+    def statuses(self) -> list[Json]:
+        return [m["params"] for m in self.line.sent if m.get("method") == "status"]
+
+
+@pytest.fixture
+def session() -> Session:
+    return Session()
+
+
+def test_a_second_hello_loses_no_answer(session: Session) -> None:
+    first = session.ask("apply")
+    session.ask("hello")
+    session.guest.asked[0]({"accepted": "new"}, None)
+    assert [m["id"] for m in session.line.sent] == [2, first]
+
+
+def test_hello_without_a_common_protocol(session: Session) -> None:
+    session.ask("hello", protocols=[2])
+    assert session.line.sent[0]["error"]["code"] == -32004
+
+
+def test_one_status_is_on_its_way_and_the_rest_is_merged(session: Session) -> None:
+    session.ask("subscribe")
+    for n in (1, 2, 3):
+        session.changes(n)
+    assert [s["patch"] for s in session.statuses()] == [{"n": 1}]
+    session.ack(session.statuses()[0]["revision"])
+    session.conversation.publish()
+    assert [s["patch"] for s in session.statuses()] == [{"n": 1}, {"n": 3}]
+    assert session.statuses()[1]["base"] == session.statuses()[0]["revision"]
+
+
+def test_what_was_never_sent_is_not_acknowledged(session: Session) -> None:
+    session.ask("subscribe")
+    session.changes(1)
+    session.ack(424242)
+    session.changes(2)
+    assert len(session.statuses()) == 1
+
+
+def test_a_full_line_gets_the_status_later(session: Session) -> None:
+    session.ask("subscribe")
+    session.line.pending_bytes = 1
+    session.changes(1)
+    session.line.pending_bytes = 0
+    session.changes(2)
+    assert [s["patch"] for s in session.statuses()] == [{"n": 2}]
+
+
+def test_who_comes_back_gets_what_it_missed(session: Session) -> None:
+    had = session.guest.report.revision
+    session.changes(1)
+    session.ask("subscribe", have={"bootId": "boot", "revision": had})
+    assert session.line.sent[0]["result"] == {"revision": had}
+    session.conversation.publish()
+    assert session.statuses()[0]["patch"] == {"n": 1}
+
+
+def test_another_boot_is_told_everything(session: Session) -> None:
+    session.ask("subscribe", have={"bootId": "another", "revision": session.guest.report.revision})
+    assert session.line.sent[0]["result"]["status"] == {"n": 0}
+
+
+def test_too_many_questions_at_once(session: Session) -> None:
+    for _ in range(OUTSTANDING_MAX):
+        session.ask("apply")
+    assert session.line.sent == []
+    session.ask("apply")
+    assert session.line.sent[0]["error"]["code"] == -32003
+    session.guest.asked[0]({}, None)
+    session.ask("apply")
+    assert len(session.guest.asked) == OUTSTANDING_MAX + 1
+
+
+def test_garbage_has_one_answer_for_each_read(session: Session) -> None:
+    session.conversation.receive(b"\x1e{\n\x1e[\n\x1e}\n")
+    assert [m["error"]["code"] for m in session.line.sent] == [-32700]
+
+
+def test_an_unknown_method_is_said_and_forgotten(session: Session) -> None:
+    session.ask("nonsense")
+    assert session.line.sent[0]["error"]["code"] == -32601

@@ -1,0 +1,80 @@
+"""What a host may ask, tried on the daemon as it runs."""
+
+import base64
+import json
+from hashlib import sha256
+
+from tests.guest_runtime.test_daemon import Host, Start, start
+
+__all__ = ["start"]  # a fixture
+
+
+def test_generations(start: Start) -> None:
+    host = Host(start()[1])
+    spec = {"hostname": "web-01"}
+    first = host.call("apply", generation=3, spec=spec)
+    assert first["accepted"] == "new"
+    assert host.call("apply", generation=3, spec=spec)["accepted"] == "same"
+    assert host.call("apply", generation=3, spec={"hostname": {"static": "web-01"}})["accepted"] == "same"
+    held = {"generation": 3, "digest": first["digest"]}
+    assert host.call("apply", generation=2, spec=spec)["data"] == held
+    assert host.call("apply", generation=3, spec={"hostname": "web-02"})["code"] == -32001
+    assert host.call("spec")["spec"] == {"hostname": {"static": "web-01"}}
+
+
+def test_a_refused_document_changes_nothing_and_is_said(start: Start) -> None:
+    host = Host(start()[1])
+    host.call("apply", generation=1, spec={"hostname": "web-01"})
+    refused = host.call("apply", generation=2, spec={"power": "of", "hostname": "web-02"})
+    assert refused["code"] == -32602
+    assert refused["data"]["faults"][0]["path"] == "spec.power"
+    assert host.call("spec")["generation"] == 1
+    host.call("apply", generation=2, spec={"hostname": "web-02"})
+    assert host.call("spec")["generation"] == 2
+
+
+def test_another_guests_document_is_refused(start: Start) -> None:
+    answer = Host(start()[1]).call("apply", generation=1, spec={}, guest="surely-not-this-one")
+    assert answer["code"] == -32001
+
+
+def test_a_plan_acts_on_nothing_and_knows_what_was_rehearsed(start: Start) -> None:
+    host = Host(start()[1])
+    spec = {"hostname": "web-01"}
+    plan = host.call("plan", spec=spec)["kinds"]["hostname"]
+    assert {action["verb"] for action in plan["actions"]}
+    assert host.call("spec")["generation"] == 0
+    host.converge(1, spec)
+    assert host.call("plan", spec=spec)["kinds"]["hostname"]["changes"] == []
+
+
+def test_events_from_where_they_were_left(start: Start) -> None:
+    host = Host(start()[1])
+    host.converge(1, {"hostname": "web-01"})
+    told = host.call("events")
+    seqs = [event["seq"] for event in told["events"]]
+    assert seqs == list(range(1, told["next"]))
+    assert host.call("events", since=told["next"] - 1)["events"][0]["seq"] == told["next"] - 1
+    assert host.call("events", since=told["next"])["events"] == []
+
+
+def test_only_a_freeze_that_holds_is_renewed(start: Start) -> None:
+    host = Host(start()[1])
+    assert host.call("renew", kind="filesystems", generation=1, lease=9)["code"] == -32006
+    assert host.call("renew", kind="hostname", generation=1, lease=9)["code"] == -32004
+    assert host.call("renew", kind="filesystems", generation=1, lease=0)["code"] == -32602
+
+
+def test_a_long_document_comes_in_chunks(start: Start) -> None:
+    host = Host(start()[1])
+    body = json.dumps({"hostname": "web-01"}).encode()
+    name = "sha256:" + sha256(body).hexdigest()
+    assert host.call("transfer.begin", digest=name, size=len(body))["offset"] == 0
+    half = len(body) // 2
+    for offset in (0, 0, half):  # one of them twice
+        data = base64.b64encode(body[offset : offset + half + 1]).decode()
+        told = host.call("transfer.chunk", digest=name, offset=offset, data=data)
+    assert told["offset"] == len(body)
+    assert host.call("apply", generation=1, transfer=name)["accepted"] == "new"
+    assert host.call("apply", generation=2, transfer=name)["code"] == -32006  # it is used up
+    assert host.call("no.such.method")["code"] == -32601

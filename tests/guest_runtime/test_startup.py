@@ -1,0 +1,58 @@
+"""What the daemon is made of: policies read, drivers told."""
+
+from pathlib import Path
+
+import pytest
+
+from guest_runtime import startup
+from guest_runtime.validation import Validation
+from reconciler.errors import Forbidden, InvalidSpec
+from reconciler.policy import Policy
+
+
+@pytest.mark.parametrize("text", ["", "# forbid:\n#   kinds: [power]\n\n"])
+def test_a_policy_of_comments_forbids_nothing(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text(text)
+    assert startup.policy(str(path), Validation()) == Policy()
+
+
+def test_a_policy_forbids(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text("forbid: {kinds: [power]}\nlimits: {freezeLease: 2m}\n")
+    validation = Validation()
+    policy = startup.policy(str(path), validation)
+    validation._end()
+    assert policy.freeze_lease_s_max == 120
+    with pytest.raises(Forbidden):
+        policy.check_kind("power")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("forbid: {kinds: power}\n", id="a word for a list"),
+        pytest.param("# " + "x" * startup.POLICY_BYTES_MAX, id="too long"),
+    ],
+)
+def test_a_policy_that_makes_no_sense_is_not_taken_for_none(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text(text)
+    validation = Validation()
+    with pytest.raises(InvalidSpec, match=r"policy\.yaml"):
+        startup.policy(str(path), validation)
+    validation._end()
+
+
+def test_a_policy_that_was_named_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSpec, match="no such file"):
+        startup.policy(str(tmp_path / "absent"), Validation())
+
+
+def test_drivers_are_told_what_they_must_hold_to() -> None:
+    usable, _ = startup.kinds(rehearse=True)
+    startup.restrain(usable, Policy(commands=("/opt/*",), freeze_lease_s_max=5))
+    freezer = usable["filesystems"].driver
+    assert (freezer.lease_s_max, freezer.forbidden_commands) == (5, ("/opt/*",))
+    metrics = [d for d in usable["report"].driver if hasattr(d, "forbidden_commands")]
+    assert [driver.forbidden_commands for driver in metrics] == [("/opt/*",)]
