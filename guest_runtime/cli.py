@@ -119,11 +119,14 @@ def check(options: Options) -> int:
     from guest_runtime.validation import Validation
     from reconciler.errors import ReconcilerError
 
+    validation = Validation()
     try:
-        policy = startup.policy(options.policy, Validation())
+        policy = startup.policy(options.policy, validation)
     except ReconcilerError as error:
         print(f"guest-reconciler: {error}", file=sys.stderr)
         return 2
+    finally:
+        validation.close()
     usable, unusable = startup.kinds()
     refused = 0
     for kind in sorted(usable.keys() | unusable.keys()):

@@ -32,7 +32,7 @@ class Validation:
                 answer = self._exchange(line)
                 if answer is not None:
                     break
-                self._end()
+                self.close()
         if answer is None:
             raise Busy("cannot read the document: the validating process gave no answer")
         decoded = json.loads(answer)
@@ -95,7 +95,8 @@ class Validation:
         except BrokenPipeError:
             return None
 
-    def _end(self) -> None:
+    def close(self) -> None:
+        """End the child, if there is one."""
         if self._pid:
             os.kill(self._pid, 9)
             os.waitpid(self._pid, 0)

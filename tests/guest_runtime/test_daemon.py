@@ -30,6 +30,7 @@ class Host:
         self.socket.settimeout(PATIENCE_S)
         self.socket.connect(str(path))
         self.pending = b""
+        self.kept: list[Json] = []  # came while something else was waited for
         self.asked = 0
 
     def call(self, method: str, **params: Json) -> Json:
@@ -41,6 +42,7 @@ class Host:
             message = self.receive()
             if message.get("id") == self.asked:
                 return message["result"] if "result" in message else message["error"]
+            self.kept.append(message)
 
     def receive(self) -> Json:
         while b"\n" not in self.pending:
@@ -54,9 +56,10 @@ class Host:
     def converge(self, generation: int, spec: Json) -> Json:
         """Subscribe, apply, acknowledge; the status in which all is as written."""
         status = self.call("subscribe")["status"]
+        self.kept.clear()
         assert self.call("apply", generation=generation, spec=spec)["accepted"] == "new"
         while status["observedGeneration"] != generation or status["phase"] != "Converged":
-            message = self.receive()
+            message = self.kept.pop(0) if self.kept else self.receive()
             if message.get("method") == "status":
                 status = _merged(status, message["params"]["patch"])
                 ack = {"jsonrpc": "2.0", "method": "ack"}

@@ -22,7 +22,7 @@ def test_a_policy_forbids(tmp_path: Path) -> None:
     path.write_text("forbid: {kinds: [power]}\nlimits: {freezeLease: 2m}\n")
     validation = Validation()
     policy = startup.policy(str(path), validation)
-    validation._end()
+    validation.close()
     assert policy.freeze_lease_s_max == 120
     with pytest.raises(Forbidden):
         policy.check_kind("power")
@@ -41,7 +41,7 @@ def test_a_policy_that_makes_no_sense_is_not_taken_for_none(tmp_path: Path, text
     validation = Validation()
     with pytest.raises(InvalidSpec, match=r"policy\.yaml"):
         startup.policy(str(path), validation)
-    validation._end()
+    validation.close()
 
 
 def test_a_policy_that_was_named_must_be_there(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from reconciler.errors import InvalidSpec
 def validation() -> Iterator[Validation]:
     validation = Validation()
     yield validation
-    validation._end()
+    validation.close()
 
 
 def test_it_answers_again_and_again(validation: Validation) -> None:

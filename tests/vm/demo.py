@@ -16,12 +16,9 @@ from tests.vm.image import ROOT, product
 from tests.vm.product import GAPS, session_of, start_writer
 
 DOCUMENT = """\
-apiVersion: guest-reconciler/v1
-kind: GuestState
-spec:
-  hostname: web-01
-  session: locked
-  report: [memory, nics, filesystems]
+hostname: web-01
+session: locked
+report: [memory, nics, filesystems]
 """
 OFF = "power: off\n"
 BOLD, DIM = "1", "2"
