@@ -1,6 +1,7 @@
 """An agent that does nothing but freeze, driven line by line, to be killed and stopped."""
 
 import json
+import os
 import select
 import signal
 import subprocess
@@ -25,8 +26,9 @@ class Agent:
             [*wrapper, *module, str(ledger), str(hooks), str(below)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
+            bufsize=0,  # or a second answer would wait in a buffer that select does not see
         )
+        self.pending = b""
 
     def do(self, do: str, **order: Any) -> dict[str, Any]:
         self.order(do, **order)
@@ -34,13 +36,17 @@ class Agent:
 
     def order(self, do: str, **order: Any) -> None:
         assert self.process.stdin
-        self.process.stdin.write(json.dumps({"do": do, **order}) + "\n")
-        self.process.stdin.flush()
+        self.process.stdin.write(json.dumps({"do": do, **order}).encode() + b"\n")
 
     def answer(self) -> dict[str, Any]:
         assert self.process.stdout
-        assert select.select([self.process.stdout], [], [], PATIENCE_S)[0], "the agent does not answer"
-        answer: dict[str, Any] = json.loads(self.process.stdout.readline())
+        while b"\n" not in self.pending:
+            assert select.select([self.process.stdout], [], [], PATIENCE_S)[0], "the agent does not answer"
+            data = os.read(self.process.stdout.fileno(), 1 << 16)
+            assert data, "the agent is gone"
+            self.pending += data
+        line, _, self.pending = self.pending.partition(b"\n")
+        answer: dict[str, Any] = json.loads(line)
         return answer
 
     def kill(self, number: int = signal.SIGKILL) -> None:

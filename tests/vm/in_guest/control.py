@@ -16,11 +16,13 @@ import threading
 import time
 from typing import Any
 
-RETRY_S = 0.05  # a port without a host reads as an end of file at once
+RETRY_S = 0.05  # a port without a host reads as an end of file at once, and udev names it late
 
 
 class Control:
     def __init__(self, port: str) -> None:
+        while not os.path.exists(port):
+            time.sleep(RETRY_S)
         self.port = os.open(port, os.O_RDWR)
         self.lock = threading.Lock()
 
