@@ -119,7 +119,8 @@ def _answer(driver: FiFreeze, order: dict[str, Any]) -> None:
         answer = act(driver, order)
     except ReconcilerError as error:
         answer = {"error": f"{type(error).__name__}: {error}"}
-    print(json.dumps({"did": order["do"], **look(driver), **answer}), flush=True)
+    line = json.dumps({"did": order["do"], **look(driver), **answer}) + "\n"
+    os.write(1, line.encode())  # in one go: two threads answer
 
 
 if __name__ == "__main__":
