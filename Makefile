@@ -13,7 +13,7 @@ STAMP := build/stamps
 PACKAGES := qemu-system-x86 qemu-utils mmdebstrap e2fsprogs xfsprogs btrfs-progs dosfstools fdisk \
     util-linux iproute2 kmod lvm2 mdadm cryptsetup-bin collectd-core dbus rpm
 
-.PHONY: run vm test test-fast bench venv install uninstall clean
+.PHONY: run vm picture test test-fast bench venv install uninstall clean
 
 ## A guest in rehearsal on this machine, and a document that it converges to. No root needed.
 run: venv
@@ -22,6 +22,10 @@ run: venv
 ## The same on a real Debian guest in QEMU.
 vm: venv $(STAMP)/packages
 	$(BIN)/python -m tests.vm.demo
+
+## The same as a drawing: docs/vm.svg, which the README shows.
+picture: venv $(STAMP)/packages
+	$(BIN)/python -m tests.vm.picture
 
 ## Everything, the tests on real guests included. PYTEST takes more options.
 test: venv $(STAMP)/packages

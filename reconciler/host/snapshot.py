@@ -18,7 +18,9 @@ async def snapshot(guest: Guest, wish: Wish, words: Sequence[str]) -> int:
         try:
             async with frozen(guest, wish) as freeze:
                 progress(f"frozen: freeze {freeze.epoch}, generation {freeze.generation}")
-                return await _run(freeze, child, words)
+                status = await _run(freeze, child, words)
+            progress("thawed: the same freeze held throughout")
+            return status
         except asyncio.CancelledError:
             if not child.stopped_by:
                 raise
