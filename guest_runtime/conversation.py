@@ -2,7 +2,8 @@
 
 Rules: a `hello` begins the session anew. At most one status is on its way; what
 changes meanwhile is merged into the next. Nothing waits for the host: an answer
-without room is dropped, and the host asks again.
+without room is dropped, and the host asks again. Of what was read at once no more is
+done than a host may have under way, so no flood of requests holds up the others.
 """
 
 from typing import Protocol
@@ -41,6 +42,7 @@ class Conversation:
         self._guest = guest
         self._channel = wire.Channel.of_guest()
         self._outstanding = 0
+        self._at_once = 0  # requests in what is being read just now
         self._following = False
         self._acked: tuple[int, Json] | None = None
         self._sent: tuple[int, Json] | None = None
@@ -52,6 +54,7 @@ class Conversation:
 
     def receive(self, data: bytes) -> None:
         told = False
+        self._at_once = 0
         for event in self._channel.receive_data(data):
             if isinstance(event, wire.Request):
                 self._request(event)
@@ -89,18 +92,20 @@ class Conversation:
                 return
 
     def _request(self, request: wire.Request) -> None:
-        if request.method == "hello":
+        self._at_once += 1
+        # A new host's hello may stand behind all that the one before it left on a line.
+        if request.method == "hello" and self._at_once <= 2 * OUTSTANDING_MAX:
             self._begin(request)
+        elif max(self._outstanding, self._at_once - 1) >= OUTSTANDING_MAX:
+            self._reply(
+                request.id, None, Busy(f"cannot do {request.method}: {OUTSTANDING_MAX} are under way")
+            )
         elif request.method == "subscribe":
             self._reply(request.id, self._subscribe(request.params.get("have")), None)
         elif request.method == "status":
             report = self._guest.report
             self._asked = (report.revision, report.document)
             self._reply(request.id, {"revision": report.revision, "status": report.document}, None)
-        elif self._outstanding >= OUTSTANDING_MAX:
-            self._reply(
-                request.id, None, Busy(f"cannot do {request.method}: {OUTSTANDING_MAX} are under way")
-            )
         else:
             self._outstanding += 1
 

@@ -94,6 +94,7 @@ class Daemon:
         self._selector = selectors.DefaultSelector()
         self._watched: dict[int, tuple[str, Watch]] = {}
         self._notify = Notify()
+        self._preparing = threading.Thread()
         self._reap_s = 0.0
         self._stopping = False
         self._bell, self._ring = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -165,7 +166,10 @@ class Daemon:
     def prepare(self) -> None:
         """A document is about to come: start what takes long to start."""
         self._reap_s = boot_clock_s() + REAP_S
-        threading.Thread(target=self._prepare, daemon=True).start()
+        # One at a time, however often hosts say so.
+        if not self._preparing.is_alive():
+            self._preparing = threading.Thread(target=self._prepare, daemon=True)
+            self._preparing.start()
 
     def _prepare(self) -> None:
         self.validation.warm()

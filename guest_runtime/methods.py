@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from guest_runtime.validation import Validation
-from reconciler.errors import Conflict, DriverError, InvalidSpec, NotHeld, ReconcilerError, Unsupported
+from reconciler.errors import Busy, Conflict, DriverError, InvalidSpec, NotHeld, ReconcilerError, Unsupported
 from reconciler.loop import Loop
 from reconciler.planner import order
 from reconciler.protocols.transfer import Receiving
@@ -18,6 +18,7 @@ from reconciler.store import Store
 from reconciler.track import Answer
 
 GENERATION_MAX = 2**53 - 1  # what every reader of JSON keeps exactly
+READING_MAX = 4  # documents being read: one child reads them in turn, and each may take up 20 MiB here
 Background = Callable[[Callable[[], Any], Answer], None]
 
 
@@ -35,6 +36,7 @@ class Methods:
 
     def __post_init__(self) -> None:
         self._receiving = Receiving()
+        self._reading = 0
         self._last: tuple[int, Json] = (0, None)  # the last document accepted, as it was sent
         self._names: Mapping[str, Callable[[Json, Answer], None]] = {
             "apply": self.apply,
@@ -76,7 +78,7 @@ class Methods:
                 return
             self._offer(Spec(generation, result["digest"], result["normal"]), spec, answer)
 
-        self.background(lambda: self.validation.ask(request), validated)
+        self._read(request, validated)
 
     def _offer(self, spec: Spec, written: Json, answer: Answer) -> None:
         try:
@@ -98,7 +100,7 @@ class Methods:
             else:
                 _Preview(self.loop, self.store, result, answer).begin()
 
-        self.background(lambda: self.validation.ask(request), validated)
+        self._read(request, validated)
 
     def spec(self, params: Json, answer: Answer) -> None:
         spec = self.loop.spec
@@ -142,7 +144,18 @@ class Methods:
         track.look_now()
         answer({"epoch": freeze["epoch"], "remaining": lease_s}, None)
 
+    def _read(self, request: Json, answer: Answer) -> None:
+        def read(result: Json, error: ReconcilerError | None) -> None:
+            self._reading -= 1
+            answer(result, error)
+
+        self._reading += 1
+        self.background(partial(self.validation.ask, request), read)
+
     def _request(self, params: Json) -> Json:
+        # Of all hosts, also of those that have left: one that comes, asks and goes has no other bound.
+        if self._reading >= READING_MAX:
+            raise Busy(f"cannot read the document: {READING_MAX} others are being read")
         if "transfer" in params:
             digest = params["transfer"]
             body = self._receiving.take(digest if isinstance(digest, str) else "")

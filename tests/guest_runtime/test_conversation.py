@@ -153,6 +153,23 @@ def test_too_many_questions_at_once(session: Session) -> None:
     assert len(session.guest.asked) == OUTSTANDING_MAX + 1
 
 
+def test_a_flood_in_one_read_is_answered_as_far_as_a_host_may_ask(session: Session) -> None:
+    status = b'\x1e{"jsonrpc":"2.0","id":7,"method":"status"}\n'
+    session.conversation.receive(status * 1000)
+    answers = ["result" if "result" in m else m["error"]["code"] for m in session.line.sent]
+    assert answers == ["result"] * OUTSTANDING_MAX + [-32003] * (1000 - OUTSTANDING_MAX)
+    session.conversation.receive(status)
+    assert "result" in session.line.sent[-1]
+
+
+def test_a_new_host_is_greeted_behind_what_the_one_before_has_left(session: Session) -> None:
+    ping, hello = (b'\x1e{"jsonrpc":"2.0","id":7,"method":"%s"}\n' % m for m in (b"ping", b"hello"))
+    session.conversation.receive(ping * (OUTSTANDING_MAX + 1) + hello)
+    assert session.line.sent[-1]["result"] == {"protocol": 1}
+    session.conversation.receive(hello * 1000)
+    assert session.line.sent[-1]["error"]["code"] == -32003
+
+
 def test_garbage_has_one_answer_for_each_read(session: Session) -> None:
     session.conversation.receive(b"\x1e{\n\x1e[\n\x1e}\n")
     assert [m["error"]["code"] for m in session.line.sent] == [-32700]

@@ -3,7 +3,15 @@
 import base64
 import json
 from hashlib import sha256
+from pathlib import Path
 
+from guest_runtime.methods import READING_MAX, Methods
+from guest_runtime.validation import Validation
+from reconciler.errors import Busy, ReconcilerError
+from reconciler.loop import Loop, Setting
+from reconciler.resource import Json
+from reconciler.store import StateFile, Store
+from reconciler.track import Answer
 from tests.guest_runtime.test_daemon import Host, Start, start
 
 __all__ = ["start"]  # a fixture
@@ -78,3 +86,31 @@ def test_a_long_document_comes_in_chunks(start: Start) -> None:
     assert host.call("apply", generation=1, transfer=name)["accepted"] == "new"
     assert host.call("apply", generation=2, transfer=name)["code"] == -32006  # it is used up
     assert host.call("no.such.method")["code"] == -32601
+
+
+def test_few_documents_are_read_at_once_whoever_has_left_meanwhile(tmp_path: Path) -> None:
+    reading: list[Answer] = []
+    errors: list[ReconcilerError | None] = []
+    store = Store(StateFile(str(tmp_path)), "boot")
+    methods = Methods(
+        loop=Loop(Setting(resources={}), store, lambda s: ""),
+        store=store,
+        validation=Validation(),
+        background=lambda run, answer: reading.append(answer),
+        revision=lambda: 0,
+        clock_s=lambda: 0.0,
+        rehearsing=True,
+    )
+
+    def ask(method: str, params: Json) -> None:
+        methods.call(method, params, lambda result, error: errors.append(error))
+
+    for _ in range(READING_MAX):
+        ask("plan", {"spec": {}})
+    assert errors == []
+    ask("apply", {"spec": {}, "generation": 1})
+    assert isinstance(errors.pop(), Busy)
+    reading[0]({"normal": {}, "digest": ""}, None)
+    assert errors == [None]
+    ask("apply", {"spec": {}, "generation": 1})
+    assert len(reading) == READING_MAX + 1
