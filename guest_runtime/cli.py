@@ -90,11 +90,13 @@ def run(options: Options) -> int:
     # Late, here and below: `thaw` must be quick and needs none of it.
     from guest_runtime import startup
     from guest_runtime.daemon import Daemon, jitter
+    from guest_runtime.log import hold_standard_descriptors
     from guest_runtime.validation import Validation
     from reconciler.errors import ReconcilerError
     from reconciler.loop import Setting
     from reconciler.transports import open_endpoint
 
+    hold_standard_descriptors()
     validation = Validation()
     try:
         endpoints = [open_endpoint(channel) for channel in options.channels]
@@ -109,7 +111,7 @@ def run(options: Options) -> int:
         print(f"guest-reconciler: {error}", file=sys.stderr)
         return 2
     if options.rehearse:
-        print(startup.rehearsal_lines(options.state_directory), file=sys.stderr, flush=True)
+        daemon.log.say(startup.rehearsal_lines(options.state_directory))
     daemon.run()
     return 0
 

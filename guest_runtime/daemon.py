@@ -12,7 +12,6 @@ import gc
 import os
 import selectors
 import signal
-import sys
 import threading
 import time
 from collections import deque
@@ -23,6 +22,7 @@ from functools import partial
 from typing import Any
 
 from guest_runtime.conversation import Conversation
+from guest_runtime.log import Log
 from guest_runtime.methods import Methods
 from guest_runtime.report import Report
 from guest_runtime.startup import boot_id
@@ -40,7 +40,6 @@ from reconciler.store import StateFile, Store
 from reconciler.stream import Closed, Connection, Data, Drained, Endpoint, Opened, Trouble
 from reconciler.track import Answer
 
-LOG_LINES_MAX = 256  # kept while a freeze lasts
 REAP_S = 31.0  # after the last work: a validating child has ended by then, and must not stay a zombie
 
 
@@ -90,7 +89,7 @@ class Daemon:
         )
         self._conversations: dict[Connection, Conversation] = {}
         self._answers: deque[Callable[[], None]] = deque()
-        self._log: deque[str] = deque(maxlen=LOG_LINES_MAX)
+        self.log = Log()
         self._selector = selectors.DefaultSelector()
         self._watched: dict[int, tuple[str, Watch]] = {}
         self._notify = Notify()
@@ -102,7 +101,7 @@ class Daemon:
     def run(self) -> None:
         """Serve until a signal says to end; then let go of what holds."""
         signal.set_wakeup_fd(self._ring, warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._stop)
         self._selector.register(self._bell, selectors.EVENT_READ)
         self._watch()
@@ -193,7 +192,7 @@ class Daemon:
         for conversation in self._conversations.values():
             conversation.publish()
         if not status.holding:
-            self._write_log()
+            self.log.write()
         self._notify.alive(now_s)
         if now_s >= self._reap_s:
             self._reap_s = now_s + REAP_S if self.validation.reap() else float("inf")
@@ -222,7 +221,7 @@ class Daemon:
                 # Late, and rarely: only a fault of ours needs it.
                 from traceback import format_exc
 
-                self._log.append(format_exc())
+                self.log.say(format_exc())
                 error = DriverError(f"cannot go on: {type(fault).__name__}: {fault}")
             self._answers.append(lambda: answer(result, error))
             self._wake()
@@ -243,7 +242,7 @@ class Daemon:
             try:
                 wanted = watch.drain()
             except (ReconcilerError, OSError) as error:
-                self._say(f"{kind}: cannot watch for changes any more: {error}")
+                self.log.say(f"{kind}: cannot watch for changes any more: {error}")
                 self._selector.unregister(fd)
                 del self._watched[fd]
                 wanted = True
@@ -256,7 +255,7 @@ class Daemon:
                 try:
                     watches = driver.watches() if isinstance(driver, Watching) else ()
                 except ReconcilerError as error:
-                    self._say(f"{kind}: cannot watch for changes: {error}")
+                    self.log.say(f"{kind}: cannot watch for changes: {error}")
                     continue
                 for watch in watches:
                     self._watched[watch.fileno()] = (kind, watch)
@@ -280,17 +279,9 @@ class Daemon:
             case Closed(connection, _):
                 self._conversations.pop(connection, None)
             case Trouble(message):
-                self._say(message)
+                self.log.say(message)
             case Drained(_):
                 pass  # the next turn publishes
-
-    def _say(self, line: str) -> None:
-        self._log.append(line + "\n")
-
-    def _write_log(self) -> None:
-        while self._log:
-            sys.stderr.write(self._log.popleft())
-            sys.stderr.flush()
 
     # The end
 
@@ -307,12 +298,12 @@ class Daemon:
                     try:
                         thaw()
                     except ReconcilerError as error:
-                        self._say(str(error))
+                        self.log.say(str(error))
         try:
             self._store.flush()
         except OSError as error:
-            self._say(f"cannot save the state: {error.strerror}")
+            self.log.say(f"cannot save the state: {error.strerror}")
         for endpoint in self.endpoints:
             endpoint.close()
-        self._write_log()
+        self.log.write()
         os._exit(0)
