@@ -1,4 +1,4 @@
-"""The guest's daemon: one selector, a thread for each call that may block.
+"""The guest's daemon: one epoll, a thread for each call that may block.
 
 Rules:
 
@@ -10,7 +10,7 @@ Rules:
 import ctypes
 import gc
 import os
-import selectors
+import select
 import signal
 import threading
 import time
@@ -75,8 +75,13 @@ class Daemon:
     report: Report = field(default_factory=Report)
 
     def __post_init__(self) -> None:
+        self.log = Log()
         self._boot_id = boot_id()
-        self._store = Store(StateFile(self.state_directory), self._boot_id)
+        disk = StateFile(self.state_directory)
+        disk.lock()
+        self._store = Store(disk, self._boot_id)
+        if disk.broken():
+            self.log.say("state.json made no sense and was set aside as state.json.broken")
         self._loop = Loop(self.setting, self._store, stamp)
         self._methods = Methods(
             loop=self._loop,
@@ -89,8 +94,7 @@ class Daemon:
         )
         self._conversations: dict[Connection, Conversation] = {}
         self._answers: deque[Callable[[], None]] = deque()
-        self.log = Log()
-        self._selector = selectors.DefaultSelector()
+        self._poller = select.epoll()  # selectors wraps it, for 0.2 MiB
         self._watched: dict[int, tuple[str, Watch]] = {}
         self._notify = Notify()
         self._preparing = threading.Thread()
@@ -103,15 +107,15 @@ class Daemon:
         signal.set_wakeup_fd(self._ring, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._stop)
-        self._selector.register(self._bell, selectors.EVENT_READ)
+        self._poller.register(self._bell, select.EPOLLIN)
         self._watch()
         self._poll(set())
         for endpoint in self.endpoints:
-            self._selector.register(endpoint.fileno(), selectors.EVENT_READ)
+            self._poller.register(endpoint.fileno(), select.EPOLLIN)
         self._turn()
         self._notify.ready(boot_clock_s())
         while not self._stopping:
-            ready = {key.fd for key, _ in self._selector.select(self._wait_s())}
+            ready = {fd for fd, _ in self._poller.poll(self._wait_s())}
             self._take(ready)
             self._poll(ready)
             self._turn()
@@ -243,7 +247,7 @@ class Daemon:
                 wanted = watch.drain()
             except (ReconcilerError, OSError) as error:
                 self.log.say(f"{kind}: cannot watch for changes any more: {error}")
-                self._selector.unregister(fd)
+                self._poller.unregister(fd)
                 del self._watched[fd]
                 wanted = True
             if wanted:
@@ -259,7 +263,7 @@ class Daemon:
                     continue
                 for watch in watches:
                     self._watched[watch.fileno()] = (kind, watch)
-                    self._selector.register(watch.fileno(), selectors.EVENT_READ)
+                    self._poller.register(watch.fileno(), select.EPOLLIN)
 
     def _poll(self, ready: set[int]) -> None:
         now_s = boot_clock_s()

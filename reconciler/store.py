@@ -10,10 +10,13 @@ Rules:
 3. The data are never locked during I/O: a write that hangs stops nobody's look.
 """
 
+import fcntl
 import json
 import os
+import stat
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Protocol
 
@@ -22,6 +25,7 @@ from reconciler.resource import Deed, Json, Past
 from reconciler.spec import Spec
 
 DEEDS_MAX = 256  # for each kind; a host that repeats a token after 256 newer ones is not a retry
+STATE_BYTES_MAX = 64 << 20  # the longest document that can be transferred, escaped, and every deed
 _FORMAT = 1
 
 
@@ -44,32 +48,58 @@ class StateFile:
     """`state.json` in the agent's state directory."""
 
     def __init__(self, directory: str) -> None:
-        os.makedirs(directory, mode=0o700, exist_ok=True)
-        self._directory = directory
+        """Raises DriverError."""
         self._path = os.path.join(directory, "state.json")
         self._broken = self._path + ".broken"
+        try:
+            os.makedirs(directory, mode=0o700, exist_ok=True)
+            self._folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            status = os.fstat(self._folder)
+        except OSError as error:
+            raise DriverError(f"cannot keep the state in {directory}: {error.strerror}") from None
+        # Who can write there can have any document followed, and anything done twice.
+        if status.st_uid not in (0, os.geteuid()) or status.st_mode & stat.S_IWOTH:
+            raise DriverError(f"cannot keep the state in {directory}: others can write there")
+
+    def lock(self) -> None:
+        """Keep other agents out for as long as this process lives: two would do once-only acts twice."""
+        try:
+            fcntl.flock(self._folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            why = "another agent does" if isinstance(error, BlockingIOError) else error.strerror
+            raise DriverError(f"cannot keep the state in {os.path.dirname(self._path)}: {why}") from None
 
     def read(self) -> bytes | None:
         try:
-            with open(self._path, "rb") as file:
-                return file.read()
+            # Not blocking, should it be a pipe.
+            with open(os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise DriverError(f"cannot read {self._path}: it is no regular file")
+                return file.read(STATE_BYTES_MAX)
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise DriverError(f"cannot read {self._path}: {error.strerror}") from None
 
     def replace(self, data: bytes) -> None:
         fresh = self._path + ".new"
-        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with open(fd, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        with suppress(FileNotFoundError):
+            os.unlink(fresh)
+        try:
+            fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with open(fd, "wb", buffering=0) as file:
+                view = memoryview(data)
+                while view:
+                    view = view[file.write(view) or 0 :]
+                os.fsync(file.fileno())
+        except OSError:
+            # On a full disk it would keep the room that others need.
+            with suppress(OSError):
+                os.unlink(fresh)
+            raise
         os.rename(fresh, self._path)
         # The rename itself is durable only once the directory is.
-        folder = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        os.fsync(self._folder)
 
     def set_aside(self) -> None:
         os.rename(self._path, self._broken)
@@ -171,7 +201,7 @@ class Store:
             return _State()
         try:
             return _decode(json.loads(data))
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             # Better to know nothing than to guess; `begin` refuses until a person has looked.
             self._disk.set_aside()
             return _State()
@@ -184,7 +214,7 @@ def _encode(state: _State) -> bytes:
 def _decode(document: Json) -> _State:
     if document["format"] != _FORMAT:
         raise ValueError("unknown format")
-    return _State(
+    state = _State(
         spec=Spec(**document["spec"]),
         deeds={
             kind: {token: Deed(**deed) for token, deed in deeds.items()}
@@ -192,3 +222,16 @@ def _decode(document: Json) -> _State:
         },
         settled=dict(document["settled"]),
     )
+    spec, deeds = state.spec, [deed for of_kind in state.deeds.values() for deed in of_kind.values()]
+    numbers = [spec.generation, *(deed.generation for deed in deeds), *state.settled.values()]
+    words = [spec.digest, *(word for deed in deeds for word in (deed.boot_id, deed.message))]
+    sound = (
+        all(type(number) is int and 0 <= number < 2**53 for number in numbers)
+        and all(isinstance(word, str) for word in words)
+        and all(deed.state in ("begun", "done", "refused") for deed in deeds)
+        and isinstance(spec.normal, dict)
+        and all(isinstance(of_kind, dict) for of_kind in spec.normal.values())
+    )
+    if not sound:
+        raise ValueError("a value of another type")
+    return state

@@ -1,14 +1,19 @@
 """What survives a crash, on a disk in memory and on a real one."""
 
 import json
+import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from reconciler.errors import DriverError
+from reconciler.resource import Json
 from reconciler.store import DEEDS_MAX, StateFile, Store
 from tests.lamps import MemoryDisk, written
+
+EMPTY: dict[str, Json] = {"format": 1, "spec": {}, "deeds": {}, "settled": {}}
 
 
 def test_all_that_was_flushed_is_read_again(tmp_path: Path) -> None:
@@ -55,6 +60,20 @@ def test_a_write_that_was_cut_short_leaves_the_old_state(tmp_path: Path) -> None
         pytest.param(b'{"format":2}', id="newer-format"),
         pytest.param(b'{"format":1,"spec":{"colour":1},"deeds":{},"settled":{}}', id="unknown-field"),
         pytest.param(b'{"format":1,"spec":{},"deeds":{"bell":[]},"settled":{}}', id="deeds-of-another-shape"),
+        pytest.param(b"[" * 100_000, id="deep"),
+        *(
+            pytest.param(json.dumps({**EMPTY, **wrong}).encode(), id=id)
+            for id, wrong in {
+                "generation-as-text": {"spec": {"generation": "5"}},
+                "generation-below-zero": {"spec": {"generation": -5}},
+                "generation-beyond-json": {"spec": {"generation": 10**30}},
+                "digest-as-number": {"spec": {"digest": 5}},
+                "spec-as-list": {"spec": {"normal": []}},
+                "kind-as-text": {"spec": {"normal": {"lamp": "lit"}}},
+                "deed-in-no-state": {"deeds": {"bell": {"t": {"state": 5, "boot_id": "b", "generation": 1}}}},
+                "settled-by-text": {"settled": {"lamp": "5"}},
+            }.items()
+        ),
     ],
 )
 def test_what_makes_no_sense_is_kept_and_no_token_is_begun_on_it(content: bytes, tmp_path: Path) -> None:
@@ -68,6 +87,39 @@ def test_what_makes_no_sense_is_kept_and_no_token_is_begun_on_it(content: bytes,
     (tmp_path / "state.json.broken").unlink()
     store.begin("bell", "t1")
     assert store.past("bell").spent("t1")
+
+
+def test_one_agent_at_a_time(tmp_path: Path) -> None:
+    first, second = StateFile(str(tmp_path)), StateFile(str(tmp_path))
+    first.lock()
+    with pytest.raises(DriverError, match="another agent does"):
+        second.lock()
+
+
+def test_where_others_can_write_no_state_is_kept(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    with pytest.raises(DriverError, match="others can write there"):
+        StateFile(str(tmp_path))
+
+
+def test_a_link_in_the_way_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "state.json.new").symlink_to(tmp_path / "other")
+    StateFile(str(tmp_path)).replace(b"new")
+    assert (tmp_path / "state.json").read_bytes() == b"new"
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)])
+def test_what_is_no_file_is_not_read(make: Callable[[Path], None], tmp_path: Path) -> None:
+    make(tmp_path / "state.json")
+    with pytest.raises(DriverError, match=r"cannot read .*state\.json: "):
+        Store(StateFile(str(tmp_path)), "boot-1")
+
+
+def test_where_no_folder_can_be(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DriverError, match=r"cannot keep the state in .*/file: "):
+        StateFile(str(tmp_path / "file"))
 
 
 def test_a_token_is_begun_once() -> None:
