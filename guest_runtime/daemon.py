@@ -1,4 +1,4 @@
-"""The guest's daemon: one epoll, a thread for each call that may block.
+"""The guest's daemon: one selector, a thread for each call that may block.
 
 Rules:
 
@@ -10,7 +10,7 @@ Rules:
 import ctypes
 import gc
 import os
-import select
+import selectors
 import signal
 import threading
 import time
@@ -94,7 +94,7 @@ class Daemon:
         )
         self._conversations: dict[Connection, Conversation] = {}
         self._answers: deque[Callable[[], None]] = deque()
-        self._poller = select.epoll()  # selectors wraps it, for 0.2 MiB
+        self._selector = selectors.DefaultSelector()
         self._watched: dict[int, tuple[str, Watch]] = {}
         self._notify = Notify()
         self._preparing = threading.Thread()
@@ -107,15 +107,15 @@ class Daemon:
         signal.set_wakeup_fd(self._ring, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._stop)
-        self._poller.register(self._bell, select.EPOLLIN)
+        self._selector.register(self._bell, selectors.EVENT_READ)
         self._watch()
         self._poll(set())
         for endpoint in self.endpoints:
-            self._poller.register(endpoint.fileno(), select.EPOLLIN)
+            self._selector.register(endpoint.fileno(), selectors.EVENT_READ)
         self._turn()
         self._notify.ready(boot_clock_s())
         while not self._stopping:
-            ready = {fd for fd, _ in self._poller.poll(self._wait_s())}
+            ready = {key.fd for key, _ in self._selector.select(self._wait_s())}
             self._take(ready)
             self._poll(ready)
             self._turn()
@@ -247,7 +247,7 @@ class Daemon:
                 wanted = watch.drain()
             except (ReconcilerError, OSError) as error:
                 self.log.say(f"{kind}: cannot watch for changes any more: {error}")
-                self._poller.unregister(fd)
+                self._selector.unregister(fd)
                 del self._watched[fd]
                 wanted = True
             if wanted:
@@ -263,7 +263,7 @@ class Daemon:
                     continue
                 for watch in watches:
                     self._watched[watch.fileno()] = (kind, watch)
-                    self._poller.register(watch.fileno(), select.EPOLLIN)
+                    self._selector.register(watch.fileno(), selectors.EVENT_READ)
 
     def _poll(self, ready: set[int]) -> None:
         now_s = boot_clock_s()
