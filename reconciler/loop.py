@@ -209,12 +209,14 @@ class Loop:
 
     def _may_act(self, track: Track) -> bool:
         phase = track.plan[0].phase
+        if track.plan[0].token is not None and self._held():
+            return False  # its token has to be saved first
         others = [p for other in self.tracks.values() if other is not track for p in other.phases()]
         held = self._held(but=track) or (phase is Phase.CHANGE and track.holding)
         if phase is Phase.HOLD and track.holding:
             others = []  # they wait for this very kind
-        if phase is Phase.HOLD and self._saving:
-            return False  # a write that is under way must not end in a frozen disk
+        if phase is Phase.HOLD and (self._saving or any(t.unsure() for t in self.tracks.values())):
+            return False  # a write under way must not end in a frozen disk, nor a change come after the hold
         return planner.may_run(phase, others, held=held)
 
     def _begin(self, track: Track, state: State, allowed_s: float) -> int:

@@ -213,6 +213,12 @@ class Track:
 
     # What others need to know
 
+    def unsure(self) -> bool:
+        """Whether it may have something to do for the document in force that is not seen yet."""
+        plans = type(self.resource).plan is not Resource.plan
+        awaited = self.failure is None and self.state is not State.STUCK
+        return plans and awaited and self.verdict.reason == "NotSeenYet" and (self.managed or not self.seen)
+
     def phases(self) -> tuple[Phase, ...]:
         """What this kind still has to do in this pass; a stuck one holds up nobody."""
         if self.state not in (State.WAITING, State.ACTING):

@@ -66,7 +66,7 @@ class Lamp(Resource[Desired, Observed, Lamps], kind="test-lamp"):
     @staticmethod
     def plan(desired: Desired, changes: Sequence[Change]) -> tuple[Action, ...]:
         return tuple(
-            Action("set", c.field, phase_of(c), str(c.want) if c.field == "ring" else None, c.want)
+            Action("set", c.field, phase_of(c), str(c.want) if c.field.endswith("ring") else None, c.want)
             for c in changes
         )
 

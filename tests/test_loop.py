@@ -183,6 +183,49 @@ def test_what_holds_may_hold_more_although_others_wait_for_it() -> None:
     assert world.kinds["lamp"].acts == []
 
 
+def test_no_token_is_saved_while_another_kind_holds() -> None:
+    world = World({"disk": Lamps(), "sleep": Lamps()})
+    saved_while: list[bool] = []
+    world.disk.before = lambda: saved_while.append(bool(world.kinds["disk"].state.get("frozen")))
+    world.offer(1, disk={"frozen": True}, sleep={"frozen_ring": "t1"})
+    world.pass_time(100)
+    assert world.kinds["sleep"].acts == []
+
+    world.offer(2, disk={"frozen": False}, sleep={"frozen_ring": "t1"})
+    world.settle()
+    assert len(world.kinds["sleep"].acts) == 1
+    assert saved_while
+    assert not any(saved_while)
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        pytest.param({}, id="slow"),
+        pytest.param({"blind": DriverError("cannot see")}, id="fails"),
+    ],
+)
+def test_a_hold_waits_until_it_is_known_what_others_have_to_do(trouble: dict[str, Any]) -> None:
+    world = World({"disk": Lamps(), "lamp": Lamps()})
+    vars(world.kinds["lamp"]).update(trouble)
+    world.offer(1, disk={"frozen": True}, lamp=LIT)
+    [look] = world.settle("lamp")
+    assert world.kinds["disk"].acts == []
+    world.finish(look)
+    world.settle()
+    assert world.kinds["disk"].state == {"frozen": True}
+    assert world.kinds["lamp"].state == ({} if trouble else LIT)
+
+
+def test_a_hold_does_not_wait_for_a_look_that_hangs_beyond_its_deadline() -> None:
+    world = World({"disk": Lamps(), "hung": Lamps()})
+    world.offer(1, disk={"frozen": True}, hung=LIT)
+    world.settle("hung")
+    world.now_s = world.loop.next_s()
+    world.settle("hung")
+    assert world.kinds["disk"].state == {"frozen": True}
+
+
 def test_a_hold_waits_for_a_write_that_is_under_way() -> None:
     world = World({"disk": Lamps()})
     world.offer(1)
