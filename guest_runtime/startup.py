@@ -1,6 +1,7 @@
 """What the daemon is made of on this guest: kinds with their drivers, and the policy."""
 
 import os
+import stat
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,14 +36,23 @@ def policy(path: str, validation: Validation) -> Policy:
     Raises InvalidSpec: a policy that can't be read must not be taken for none.
     """
     try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read(POLICY_BYTES_MAX + 1)
+        # Not blocking, should it be a pipe.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), encoding="utf-8") as file:
+            status = os.fstat(file.fileno())
+            text = file.read(POLICY_BYTES_MAX + 1) if stat.S_ISREG(status.st_mode) else ""
     except FileNotFoundError:
-        if path != POLICY_PATH:
+        # A link to nowhere is a policy that was lost, not one that was never written.
+        if path != POLICY_PATH or os.path.lexists(path):
             raise InvalidSpec(f"cannot read policy {path}: there is no such file") from None
         return Policy()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidSpec(f"cannot read policy {path}: {error}") from None
+    except OSError as error:
+        raise InvalidSpec(f"cannot read policy {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InvalidSpec(f"cannot read policy {path}: it is not UTF-8") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise InvalidSpec(f"cannot read policy {path}: it is no regular file")
+    if status.st_uid not in (0, os.geteuid()) or status.st_mode & stat.S_IWOTH:
+        raise InvalidSpec(f"cannot follow policy {path}: others can write to it")
     if len(text) > POLICY_BYTES_MAX:
         raise InvalidSpec(f"cannot read policy {path}: it is longer than {POLICY_BYTES_MAX} bytes")
     # The file as it is installed holds comments only; that needs no child to be understood.

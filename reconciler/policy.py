@@ -7,15 +7,29 @@ from fnmatch import fnmatchcase
 from reconciler.errors import Forbidden
 from reconciler.resource import Action, Touch
 
+# What can never match would forbid nothing and look as if it did.
+_WORD = r"[a-zA-Z0-9*?!\[\]-]"
+_NAMED = {"type": "string", "minlength": 1}
+_KIND = {"type": "string", "regex": rf"{_WORD}+", "meta": {"expected": "a kind, or a shell pattern of kinds"}}
+_ACT = {
+    "type": "string",
+    "regex": rf"{_WORD}+\.{_WORD}+|{_WORD}*\*",
+    "meta": {"expected": "KIND.VERB such as power.reboot, or a shell pattern of such"},
+}
+_PATH = {
+    "type": "string",
+    "regex": r"[/*?\[][^\x00]*",
+    "meta": {"expected": "an absolute path, or a shell pattern of such"},
+}
 RULES = {
     "forbid": {
         "type": "dict",
         "schema": {
-            "kinds": {"type": "list", "schema": {"type": "string"}},
-            "acts": {"type": "list", "schema": {"type": "string"}},
-            "users": {"type": "list", "schema": {"type": "string"}},
-            "paths": {"type": "list", "schema": {"type": "string"}},
-            "commands": {"type": "list", "schema": {"type": "string"}},
+            "kinds": {"type": "list", "schema": _KIND},
+            "acts": {"type": "list", "schema": _ACT},
+            "users": {"type": "list", "schema": _NAMED},
+            "paths": {"type": "list", "schema": _PATH},
+            "commands": {"type": "list", "schema": _PATH},
         },
     },
     "limits": {"type": "dict", "schema": {"freezeLease": {"type": "duration", "min": 1}}},
@@ -55,6 +69,18 @@ class Policy:
         act = f"{kind}.{action.verb}"
         if _matches(act, self.acts):
             raise Forbidden(f"cannot do {act}: forbidden by the guest's policy (forbid.acts)")
+
+
+def without_effect(policy: Policy, kinds: Iterable[str]) -> list[tuple[str, int, str]]:
+    """Where in `forbid` no kind of these is meant, and what is written there."""
+    known = tuple(kinds)
+    named = [("kinds", number, word, word) for number, word in enumerate(policy.kinds)]
+    named += [("acts", number, word, word.partition(".")[0]) for number, word in enumerate(policy.acts)]
+    return [
+        (field, number, word)
+        for field, number, word, kind in named
+        if not any(fnmatchcase(name, kind) for name in known)
+    ]
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:

@@ -14,6 +14,16 @@ from reconciler.store import DEEDS_MAX, StateFile, Store
 from tests.lamps import MemoryDisk, written
 
 EMPTY: dict[str, Json] = {"format": 1, "spec": {}, "deeds": {}, "settled": {}}
+WRONG: dict[str, dict[str, Json]] = {
+    "generation-as-text": {"spec": {"generation": "5"}},
+    "generation-below-zero": {"spec": {"generation": -5}},
+    "generation-beyond-json": {"spec": {"generation": 10**30}},
+    "digest-as-number": {"spec": {"digest": 5}},
+    "spec-as-list": {"spec": {"normal": []}},
+    "kind-as-text": {"spec": {"normal": {"lamp": "lit"}}},
+    "deed-in-no-state": {"deeds": {"bell": {"t": {"state": 5, "boot_id": "b", "generation": 1}}}},
+    "settled-by-text": {"settled": {"lamp": "5"}},
+}
 
 
 def test_all_that_was_flushed_is_read_again(tmp_path: Path) -> None:
@@ -61,19 +71,7 @@ def test_a_write_that_was_cut_short_leaves_the_old_state(tmp_path: Path) -> None
         pytest.param(b'{"format":1,"spec":{"colour":1},"deeds":{},"settled":{}}', id="unknown-field"),
         pytest.param(b'{"format":1,"spec":{},"deeds":{"bell":[]},"settled":{}}', id="deeds-of-another-shape"),
         pytest.param(b"[" * 100_000, id="deep"),
-        *(
-            pytest.param(json.dumps({**EMPTY, **wrong}).encode(), id=id)
-            for id, wrong in {
-                "generation-as-text": {"spec": {"generation": "5"}},
-                "generation-below-zero": {"spec": {"generation": -5}},
-                "generation-beyond-json": {"spec": {"generation": 10**30}},
-                "digest-as-number": {"spec": {"digest": 5}},
-                "spec-as-list": {"spec": {"normal": []}},
-                "kind-as-text": {"spec": {"normal": {"lamp": "lit"}}},
-                "deed-in-no-state": {"deeds": {"bell": {"t": {"state": 5, "boot_id": "b", "generation": 1}}}},
-                "settled-by-text": {"settled": {"lamp": "5"}},
-            }.items()
-        ),
+        *(pytest.param(json.dumps({**EMPTY, **wrong}).encode(), id=id) for id, wrong in WRONG.items()),
     ],
 )
 def test_what_makes_no_sense_is_kept_and_no_token_is_begun_on_it(content: bytes, tmp_path: Path) -> None:

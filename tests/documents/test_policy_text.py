@@ -42,3 +42,32 @@ def test_all_that_is_wrong_with_it() -> None:
         'policy.yaml:1:32: forbid.users: must be a list, each entry text (got "root")',
         "policy.yaml:2:23: limits.freezeLease: must be at least 1s (got 0)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("forbid", "fault"),
+    [
+        pytest.param("kinds: [pwer]", 'no kind is called so (got "pwer"; did you mean "power"?)', id="typo"),
+        pytest.param("acts: [pwer.off]", 'no kind is called so (got "pwer.off"; did you', id="typo-in-act"),
+        pytest.param(
+            "kinds: [Power]", 'no kind is called so (got "Power"; did you mean "power"?)', id="case"
+        ),
+        pytest.param("kinds: [' power']", "must be a kind", id="space"),
+        pytest.param("kinds: ['']", "must be a kind", id="nothing"),
+        pytest.param("acts: [reboot]", "must be KIND.VERB", id="act-without-kind"),
+        pytest.param("users: ['']", "must", id="no-user"),
+        pytest.param("paths: [etc/ssh]", "must be an absolute path", id="relative-path"),
+        pytest.param("commands: [lvm]", "must be an absolute path", id="relative-command"),
+    ],
+)
+def test_what_would_forbid_nothing_is_refused(forbid: str, fault: str) -> None:
+    with pytest.raises(InvalidSpec) as caught:
+        read_policy(f"forbid: {{{forbid}}}", source="policy.yaml")
+    assert fault in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "forbid", ["kinds: ['*']", "kinds: ['[a-f]*']", "acts: ['*.re*']", "acts: ['*']", "acts: ['power*']"]
+)
+def test_patterns_that_may_match_are_taken(forbid: str) -> None:
+    assert read_policy(f"forbid: {{{forbid}}}") != Policy()

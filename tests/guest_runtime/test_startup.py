@@ -1,5 +1,7 @@
 """What the daemon is made of: policies read, drivers told."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,31 @@ def test_a_policy_that_makes_no_sense_is_not_taken_for_none(tmp_path: Path, text
 def test_a_policy_that_was_named_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(InvalidSpec, match="no such file"):
         startup.policy(str(tmp_path / "absent"), Validation())
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)])
+def test_what_is_no_file_is_no_policy(make: Callable[[Path], None], tmp_path: Path) -> None:
+    make(tmp_path / "policy.yaml")
+    with pytest.raises(InvalidSpec, match=r"cannot read policy .*/policy\.yaml: (it is no|Is a)"):
+        startup.policy(str(tmp_path / "policy.yaml"), Validation())
+
+
+def test_a_policy_that_others_can_write_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text("# nothing\n")
+    path.chmod(0o646)
+    with pytest.raises(InvalidSpec, match="others can write to it"):
+        startup.policy(str(path), Validation())
+
+
+def test_a_policy_that_was_lost_is_not_taken_for_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(startup, "POLICY_PATH", str(tmp_path / "policy.yaml"))
+    assert startup.policy(startup.POLICY_PATH, Validation()) == Policy()
+    (tmp_path / "policy.yaml").symlink_to(tmp_path / "unmounted" / "policy.yaml")
+    with pytest.raises(InvalidSpec, match="no such file"):
+        startup.policy(startup.POLICY_PATH, Validation())
 
 
 def test_drivers_are_told_what_they_must_hold_to() -> None:
