@@ -15,7 +15,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import uniform
 
 from reconciler import __version__
@@ -110,7 +110,7 @@ class Guest:
         normal = object_of(result.get("spec"), "spec")
         for kind, value in normal.items():
             object_of(value, f"spec: {kind}"[:80])
-        return InForce(count(result, "generation"), text(result, "digest"), normal)
+        return InForce(*self._has(count(result, "generation"), text(result, "digest")), normal)
 
     async def status(self) -> Status:
         """The whole status, asked for now."""
@@ -146,6 +146,10 @@ class Guest:
                     raise  # it is not about the numbers
                 have = in_force.generation, in_force.digest
         raise AssertionError("the last try returns or raises")
+
+    def lost(self, generation: int) -> bool:
+        """Whether the guest has begun anew without what was applied: it was killed before it could save."""
+        return self.hello.generation < generation
 
     async def renew(self, generation: int, lease_s: float, *, timeout_s: float) -> tuple[int, float]:
         """Begin the lease of a freeze anew: its epoch, and the seconds it has left."""
@@ -184,14 +188,17 @@ class Guest:
             await self._next(turned)
 
     async def wait(self, met: Callable[[Status], bool], *, timeout_s: float) -> Status:
-        """The first status for which `met` says so. Raises TimedOut, with the last one known in words."""
+        """The first status for which `met` says so, asked at every turn. Raises TimedOut."""
+        self._subscribe()
         self._waiting += 1
         self._again.set()
         try:
             async with asyncio.timeout(timeout_s):
-                async for status in self.changes():
-                    if met(status):
-                        return status
+                while True:
+                    turned = self._turned
+                    if self.mirror.boot_id and met(self.mirror.status):
+                        return self.mirror.status
+                    await self._next(turned)
         except TimeoutError:
             pass
         finally:
@@ -334,6 +341,11 @@ class Guest:
         in_force = await self.spec()
         return in_force.generation, in_force.digest
 
+    def _has(self, generation: int, name: str) -> tuple[int, str]:
+        """Correct what the last hello said of the document, its generation and digest."""
+        self._hello = replace(self.hello, generation=generation, digest=name)
+        return generation, name
+
     async def _put(self, generation: int, normal: Normal, guest: str) -> Applied:
         body = canonical(normal)
         params: dict[str, Json] = {"generation": generation} | ({"guest": guest} if guest else {})
@@ -343,9 +355,8 @@ class Guest:
         else:
             result = await self._transfer_and_apply(params, body, digest(normal))
         result = object_of(result, "apply")
-        # The document has another generation from here on.
-        self._hello_s = float("-inf")
-        return Applied(count(result, "generation"), text(result, "digest"), result.get("accepted") == "new")
+        in_force = self._has(count(result, "generation"), text(result, "digest"))
+        return Applied(*in_force, result.get("accepted") == "new")
 
     async def _transfer_and_apply(self, params: dict[str, Json], body: bytes, name: str) -> Json:
         limits = self.hello.limits

@@ -12,14 +12,14 @@
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from reconciler.errors import Conflict, DriverError, NotHeld, ReconcilerError
 from reconciler.host.client import Guest, InForce, Status
 from reconciler.host.failures import FreezeLost, NotFrozen, TimedOut
-from reconciler.host.following import HOPELESS, Follower, so
+from reconciler.host.following import HOPELESS, Follower, Met, so
 from reconciler.host.views import condition, section
 from reconciler.resource import Json
 from reconciler.spec import Normal
@@ -121,7 +121,7 @@ async def _begin(guest: Guest, before: InForce, wish: Wish) -> Freeze:
 
     def over(status: Status) -> bool:
         follower.news(status)
-        return done(status) or bool(_failure(status, generation))
+        return done(status) or guest.lost(generation) or bool(_failure(status, generation))
 
     try:
         await guest.apply(wish.spec(before.normal), generation=generation)
@@ -139,6 +139,7 @@ async def _begin(guest: Guest, before: InForce, wish: Wish) -> Freeze:
     epoch = _epoch(status, "freeze", generation)
     if not done(status) or epoch is None:
         why = _failure(status, generation) or "the guest says so, and shows no freeze"
+        why = "the agent was killed before it had begun" if guest.lost(generation) else why
         raise NotFrozen(f"cannot freeze: {why}")
     return Freeze(guest, generation, epoch, wish.lease_s)
 
@@ -172,11 +173,29 @@ async def _thaw(guest: Guest, before: InForce, wish: Wish) -> Status | None:
     """Put the filesystems' part of the spec back, and see them thawed; the status that says so."""
     try:
         async with asyncio.timeout(wish.lease_s + THAW_S):
-            generation = await let_go(guest, before.normal.get(KIND), lambda part: _is_ours(part, wish))
-            return await guest.wait(thawed(generation), timeout_s=wish.lease_s + THAW_S)
+            return await thaw(
+                guest,
+                before.normal.get(KIND),
+                lambda part: _is_ours(part, wish),
+                timeout_s=wish.lease_s + THAW_S,
+            )
     except (TimeoutError, ReconcilerError):
         # It thaws by itself at the end of the lease; that it did not hold is told by the caller.
         return None
+
+
+async def thaw(guest: Guest, part: Json, frozen: Callable[[Json], bool], *, timeout_s: float) -> Status:
+    """Let go, as `let_go` has it, and see it thawed; once more where the guest has lost that document."""
+    while True:
+        generation = await let_go(guest, part, frozen)
+        over = thawed(generation)
+
+        def met(status: Status, generation: int = generation, over: Met = over) -> bool:
+            return over(status) or guest.lost(generation)
+
+        status = await guest.wait(met, timeout_s=timeout_s)
+        if not guest.lost(generation):
+            return status
 
 
 async def let_go(guest: Guest, part: Json, frozen: Callable[[Json], bool]) -> int:
@@ -202,10 +221,10 @@ def _is_ours(part: Json, wish: Wish) -> bool:
     return isinstance(part, dict) and part.get("state") == "frozen" and part == wish.spec({KIND: part})[KIND]
 
 
-def thawed(generation: int) -> Callable[[Status], bool]:
+def thawed(generation: int) -> Met:
     """Nothing is frozen any more under this generation, whatever else is the matter."""
 
-    def met(status: Status) -> bool:
+    def met(status: Mapping[str, Json]) -> bool:
         about = (condition(status, KIND) or {}).get("observedGeneration", status.get("observedGeneration"))
         shown = section(status, "observed").get(KIND)
         still = isinstance(shown, dict) and "freeze" in shown

@@ -90,6 +90,15 @@ class FakeGuest:
         for session in list(self.sessions):
             session.hello()
 
+    def lose(self, generation: int, spec: dict[str, Json]) -> None:
+        """The agent is killed with this document on disk, and begins anew."""
+        if self.freeze is not None:
+            self.end_freeze("AgentDied")
+        self.generation, self.spec = generation, spec
+        self.revision += 1
+        for session in list(self.sessions):
+            session.hello()
+
     def end_freeze(self, how: str) -> None:
         assert self.freeze is not None
         self.last_freeze = {k: self.freeze[k] for k in ("epoch", "generation")} | {"ended": how}

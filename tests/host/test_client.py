@@ -121,6 +121,23 @@ def test_a_generation_of_our_own_is_not_changed() -> None:
     run(work())
 
 
+def test_a_document_that_the_guest_lost_is_known_to_be_lost() -> None:
+    async def work() -> None:
+        guest = FakeGuest()
+        async with connect(Wire(guest).open) as client:
+            applied = await client.apply(SPEC)
+            assert not client.lost(applied.generation)
+            guest.lose(0, {})
+            await client.wait(lambda _: client.lost(applied.generation), timeout_s=60)
+            again = await client.apply(SPEC)
+            assert (again, client.lost(again.generation)) == (applied, False)
+            guest.adopt(7, OTHER)
+            await client.spec()
+            assert not client.lost(7)
+
+    run(work())
+
+
 def test_a_refused_document_brings_its_faults() -> None:
     async def work() -> None:
         guest = FakeGuest()

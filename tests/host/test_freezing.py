@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.host.client import ANSWER_S, Guest, connect
 from reconciler.host.failures import FreezeLost, NotFrozen
-from reconciler.host.freezing import THAW_S, Freeze, Wish, _failure, frozen, let_go
+from reconciler.host.freezing import FREEZE_S, THAW_S, Freeze, Wish, _failure, frozen, let_go
 from tests.host.fake_guest import FakeGuest
 from tests.host.wire import Wire, run
 
@@ -97,6 +97,43 @@ def test_a_freeze_that_ended_between_check_and_thaw() -> None:
         async with connect(Wire(guest).open) as client:
             with pytest.raises(FreezeLost, match="not ended by us: LeaseEnded"):
                 await _hold(client, after=lambda: _end(guest, "LeaseEnded"))
+
+    run(work())
+
+
+def test_a_freeze_that_the_guest_loses_before_it_begins() -> None:
+    async def work() -> None:
+        guest = _guest()
+        before_s = asyncio.get_running_loop().time()
+        guest.on_call = lambda method: guest.lose(7, BEFORE) if guest.generation == 8 else None
+        async with connect(Wire(guest).open) as client:
+            with pytest.raises(NotFrozen, match="killed before it had begun"):
+                await _hold(client)
+        assert asyncio.get_running_loop().time() - before_s < FREEZE_S
+        assert guest.spec == BEFORE
+
+    run(work())
+
+
+def test_a_thaw_that_the_guest_loses_is_asked_for_again() -> None:
+    async def work() -> None:
+        guest = _guest()
+        do_apply = guest.do_apply
+
+        def lose(params: dict[str, Any]) -> Any:
+            if params["generation"] != 9:
+                return do_apply(params)
+            guest.do_apply = do_apply  # type: ignore[method-assign]
+            frozen, sessions, guest.sessions = guest.spec, guest.sessions, []
+            result = do_apply(params)
+            guest.sessions = sessions  # and nobody has heard of it
+            guest.lose(8, frozen)
+            return result
+
+        guest.do_apply = lose  # type: ignore[method-assign]
+        async with connect(Wire(guest).open) as client:
+            await _hold(client)
+        assert (guest.generation, guest.spec) == (9, BEFORE)
 
     run(work())
 

@@ -1,7 +1,9 @@
 """`reconciler apply`: gives a guest its document, and may wait until the guest is so."""
 
 import argparse
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
 from reconciler.errors import InvalidSpec, ReconcilerError
@@ -24,7 +26,9 @@ from reconciler.resource import Json
 
 if TYPE_CHECKING:
     from reconciler.documents import Document
-    from reconciler.host.client import Guest
+    from reconciler.host.client import Applied, Guest
+
+    Put = Callable[[], Coroutine[object, object, Applied]]
 
 T = TypeVar("T")
 
@@ -93,7 +97,8 @@ async def _apply(guest: "Guest", args: argparse.Namespace, document: "Document")
     # Said along, because after a reconnect another guest may be at the other end.
     named = (document.name or args.guest) and PLACE not in args.channel
     name = guest.hello.name if named else ""
-    applied = await guest.apply(document.normal, guest=name)
+    put = partial(guest.apply, document.normal, guest=name)
+    applied = await put()
     result = {
         "guest": document.name or args.guest or guest.hello.name,
         "generation": applied.generation,
@@ -102,7 +107,7 @@ async def _apply(guest: "Guest", args: argparse.Namespace, document: "Document")
     }
     _show(args, result)
     if args.wait is not None:
-        return await _wait(guest, args, document, applied.generation)
+        return await _wait(guest, args, document, put, applied.generation)
     return Exit.DONE
 
 
@@ -134,26 +139,34 @@ async def _first(
         await asyncio.gather(*tasks, *others, return_exceptions=True)
 
 
-async def _wait(guest: "Guest", args: argparse.Namespace, document: "Document", generation: int) -> int:
+async def _wait(
+    guest: "Guest", args: argparse.Namespace, document: "Document", put: "Put", generation: int
+) -> int:
     follower = Follower()
-    done = converged(generation)
 
     def over(status: dict[str, Json]) -> bool:
         for line in follower.news(status):
             progress(line)
-        return done(status) or (reached(status, generation) and bool(hopeless(status)))
+        done = converged(generation)(status) or (reached(status, generation) and bool(hopeless(status)))
+        return done or guest.lost(generation)
 
+    # A guest that is to be off says nothing once it is.
+    leaves = document.normal.get("power", {}).get("state") in ("off", "halted")
+    until_s = monotonic() + args.wait
     try:
-        # A guest that is to be off says nothing once it is.
-        leaves = document.normal.get("power", {}).get("state") in ("off", "halted")
-        status = await _first(guest.wait(over, timeout_s=args.wait), guest.absent(GONE_S) if leaves else None)
+        while True:
+            waiting = guest.wait(over, timeout_s=until_s - monotonic())
+            status = await _first(waiting, guest.absent(GONE_S) if leaves else None)
+            if status is None or not guest.lost(generation):
+                break
+            generation = (await put()).generation  # it was killed before it could save
     except TimedOut:
         last = "; ".join(Follower().news(guest.mirror.status)) or "no status came"
         raise TimedOut(f"the guest was not so within {args.wait:g} s: {last}") from None
     if status is None:
         progress("the guest is gone, as it should be")
         return Exit.DONE
-    if not done(status):
+    if not converged(generation)(status):
         note(f"reconciler: the guest will not get there: {hopeless(status)}")
         return Exit.FAILED
     return Exit.DONE

@@ -28,15 +28,14 @@ def run(args: argparse.Namespace) -> int:
 
     async def work(guest: "Guest") -> int:
         # Late: it needs asyncio.
-        from reconciler.host.freezing import KIND, let_go, thawed
+        from reconciler.host.freezing import KIND, thaw
 
         part = (await guest.spec()).normal.get(KIND, {})
         # Whatever else was said of filesystems stays; with nothing left, the kind is not managed.
         rest: Json = {
             key: value for key, value in part.items() if key not in ("state", "lease", "mounts")
         } or None
-        generation = await let_go(guest, rest, _frozen)
-        await guest.wait(thawed(generation), timeout_s=THAW_S)
+        await thaw(guest, rest, _frozen, timeout_s=THAW_S)
         return Exit.DONE
 
     return on_guest(args, work)

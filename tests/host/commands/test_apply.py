@@ -40,6 +40,18 @@ def test_wait_until_it_is_so(guest: Served, file: Path, reconciler: Reconciler) 
     assert reconciler("apply", "-c", guest.channel, "-f", file, "--wait").code == 0
 
 
+def test_wait_for_a_guest_that_loses_its_document(guest: Served, file: Path, reconciler: Reconciler) -> None:
+    def lose(method: str) -> None:
+        if method == "subscribe":
+            guest.guest.on_call = lambda _: None
+            guest.guest.lose(3, {"hostname": {"static": "web-01"}})
+
+    guest.guest.on_call = lose
+    said = reconciler("apply", "-c", guest.channel, "-f", file, "--wait")
+    assert (said.code, said.out) == (0, "web-01 applied: generation 4\n")
+    assert guest.guest.spec == {"hostname": {"static": "web-02"}}
+
+
 def test_wait_in_vain(guest: Served, file: Path, reconciler: Reconciler) -> None:
     guest.guest.reasons["hostname"] = "Drifted"
     said = reconciler("apply", "-c", guest.channel, "-f", file, "--wait=0.3")
