@@ -149,9 +149,10 @@ class Track:
         if self.verdict.waiting or now_s < self.next_try_s:
             self.next_look_s = min(self.next_look_s, max(self.next_try_s, now_s + WAKE_GAP_S))
             return False
-        if self.always or not settled:
+        if self.always or not settled or type(self.resource).insists(self.desired, self.observed):
             return True
-        return type(self.resource).insists(self.desired, self.observed)
+        self.succeed()  # it is seen again, and left as it is
+        return False
 
     def make_plan(self, policy: Policy, now_s: float, jitter: float) -> None:
         plan = sorted(type(self.resource).plan(self.desired, self.changes), key=lambda a: a.phase)

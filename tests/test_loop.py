@@ -257,6 +257,21 @@ def test_enforced_once_drift_is_told_and_left() -> None:
     assert world.kinds["lamp"].state == LIT
 
 
+def test_enforced_once_a_failed_look_is_forgotten_after_a_good_one() -> None:
+    world = World({"lamp": Lamps()})
+    world.offer(1, lamp={"lit": True, "enforce": "once"})
+    world.pass_time(1)
+    world.kinds["lamp"].state["lit"] = False
+    world.kinds["lamp"].blind = DriverError("cannot see")
+    world.loop.wake("lamp")
+    world.settle()
+    assert world.condition("lamp") == ("False", "DriverError")
+    world.kinds["lamp"].blind = None
+    world.pass_time(2)
+    assert world.condition("lamp") == ("False", "Drifted")
+    assert phase(world.loop.status()) == "Converged"
+
+
 def test_enforced_once_is_remembered_over_a_restart() -> None:
     lamps, disk = Lamps(), MemoryDisk()
     before = World({"lamp": lamps}, disk)
