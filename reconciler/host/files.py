@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".yaml", ".yml", ".json")
 FILE_BYTES_MAX = 4 << 20  # what a person would still call a document; the reader has its own limits
 FILES_MAX = 10_000  # one for each guest of a big site
-DEPTH_MAX = 16  # of folders; a link in a circle has an end here
+DEPTH_MAX = 16  # of folders; more is a tree of something else
 
 
 def load(paths: Sequence[str]) -> tuple["Document", ...]:
@@ -51,22 +51,35 @@ def placed(document: "Document", error: InvalidSpec) -> InvalidSpec:
     return InvalidSpec(*(document.fault(fault.path, fault.message) for fault in error.faults))
 
 
-def _files(path: str, faults: list[Fault], depth: int = 0) -> Iterator[str]:
+def _files(path: str, faults: list[Fault], above: tuple[tuple[int, int], ...] = ()) -> Iterator[str]:
+    """`above` are the folders that `path` is in, by device and inode."""
     if path == "-" or not os.path.isdir(path):
         yield path
         return
-    if depth == DEPTH_MAX:
-        faults.append(_fault(path, f"is more than {DEPTH_MAX} folders deep"))
-        return
     try:
-        names = sorted(os.listdir(path))
+        status, names = os.stat(path), sorted(os.listdir(path))
     except OSError as error:
         faults.append(_fault(path, f"cannot be read: {error.strerror}"))
         return
+    here = status.st_dev, status.st_ino
+    if here in above:
+        # Followed, two such links in one folder would be a way through it for each number.
+        faults.append(_fault(path, "leads back to a folder that it is in"))
+        return
+    if len(above) == DEPTH_MAX:
+        faults.append(_fault(path, f"is more than {DEPTH_MAX} folders deep"))
+        return
     for name in names:
         inner = os.path.join(path, name)
-        if not name.startswith(".") and (name.endswith(SUFFIXES) or os.path.isdir(inner)):
-            yield from _files(inner, faults, depth + 1)
+        if name.startswith("."):
+            continue
+        if os.path.isdir(inner):
+            yield from _files(inner, faults, (*above, here))
+        elif name.endswith(SUFFIXES):
+            if os.path.exists(inner) and not os.path.isfile(inner):
+                faults.append(_fault(inner, "is no file"))  # a pipe would be waited for, for ever
+            else:
+                yield inner
 
 
 def _content(path: str) -> bytes:

@@ -70,6 +70,21 @@ def test_too_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_circle_of_folders_ends(tmp_path: Path) -> None:
-    os.symlink(tmp_path, tmp_path / "again")
+    (tmp_path / "a").mkdir()
+    for name in ("again", "and_again"):
+        os.symlink(tmp_path, tmp_path / "a" / name)
+    with pytest.raises(InvalidSpec) as refused:
+        load([str(tmp_path)])
+    assert [fault.message for fault in refused.value.faults] == ["leads back to a folder that it is in"] * 2
+
+
+def test_folders_have_a_depth(tmp_path: Path) -> None:
+    tmp_path.joinpath(*["a"] * 20).mkdir(parents=True)
     with pytest.raises(InvalidSpec, match="folders deep"):
+        load([str(tmp_path)])
+
+
+def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.yaml")
+    with pytest.raises(InvalidSpec, match=r"a\.yaml: is no file"):
         load([str(tmp_path)])
