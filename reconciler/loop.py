@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from reconciler import planner
-from reconciler.errors import Conflict, DriverError, ReconcilerError, Unsupported
+from reconciler.errors import Busy, Conflict, DriverError, ReconcilerError, Unsupported
 from reconciler.journal import Journal, unusable
 from reconciler.policy import Policy
 from reconciler.resource import Cancellable, Phase, Resource
@@ -29,6 +29,7 @@ from reconciler.track import Answer, State, Track
 
 SAVE = "(store)"  # stands where a job's kind stands; no kind can be named so
 SAVE_DEADLINE_S = 30.0
+ASKS_MAX = 32  # twice what one host may ask; hosts that have left again count too
 _ANSWERABLE = (State.LOOKING, State.ACTING, State.ASKED)
 
 
@@ -103,6 +104,8 @@ class Loop:
         track = self.tracks[kind]
         if track.state is State.STUCK:
             answer(None, DriverError(f"cannot ask {kind}: a call has not come back"))
+        elif len(track.asks) >= ASKS_MAX:
+            answer(None, Busy(f"cannot ask {kind}: {ASKS_MAX} others wait"))
         else:
             track.asks.append((run, answer))
 
@@ -152,7 +155,10 @@ class Loop:
             track.state = State.IDLE
             track.wanted = True
         elif job.what == "look":
-            self._looked(track, result, error)
+            try:
+                self._looked(track, result, error)
+            except Exception as fault:  # of the kind's own: a document of another version, a strange guest
+                track.fault(fault, self._now_s, self._setting.jitter())
         elif job.what == "act":
             self._acted(track, error)
         else:
@@ -297,7 +303,13 @@ class Loop:
         self._jobs += 1
         self._saving = self._jobs
         self._save_deadline_s = self._now_s + SAVE_DEADLINE_S
-        return Job(self._jobs, SAVE, "save", self._store.flush)
+        return Job(self._jobs, SAVE, "save", self._write)
+
+    def _write(self) -> None:
+        try:
+            self._store.flush()
+        except OSError as error:
+            raise DriverError(f"cannot save the state: {error.strerror}") from error
 
     def _saved(self, job: Job, error: ReconcilerError | None) -> None:
         if job.number == self._saving:

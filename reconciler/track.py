@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal
 
-from reconciler.errors import DriverError, Forbidden, ReconcilerError, Terminal, Unsupported
+from reconciler.errors import DriverError, Forbidden, InvalidSpec, ReconcilerError, Terminal, Unsupported
 from reconciler.policy import Policy
 from reconciler.resource import Action, Change, Json, Notice, Phase, Resource, Verdict
 from reconciler.status import Condition
@@ -84,6 +84,8 @@ class Track:
                 policy.check_touches(self.kind, kind.touches(desired))
             except ReconcilerError as error:
                 self.blocked = error
+            except Exception as fault:  # kept by another version of the agent, say
+                self.blocked = InvalidSpec(f"cannot follow {self.kind}: {type(fault).__name__}: {fault}")
             else:
                 self.desired, self.managed = desired, True
                 self.always = normal.get("enforce", kind.enforce) == "always"
@@ -122,16 +124,25 @@ class Track:
             observed = kind.foresee(observed, action)
         notices = kind.notices(self.observed, observed) if self.seen else ()
         self.observed, self.seen = observed, True
+        self.holding = kind.holding(observed)
         self.shown = kind.show(observed)
         self.changes = kind.diff(self.desired, observed)
         self.verdict = kind.verdict(self.desired, observed, self.changes)
-        self.holding = kind.holding(observed)
         due_s = kind.due_s(self.desired, observed)
         self.next_look_s = min(_next_period_s(now_s), NEVER_S if due_s is None else due_s)
         # A due time in the past must not become a busy loop.
         self.next_look_s = max(self.next_look_s, now_s + WAKE_GAP_S)
         self.not_before_s = now_s + WAKE_GAP_S
         return notices
+
+    def fault(self, fault: Exception, now_s: float, jitter: float) -> None:
+        """The kind itself failed to make sense of what was seen; that costs this kind, and not the agent."""
+        self.plan.clear()
+        self.changes = ()
+        self.acted = False
+        self.state = State.IDLE
+        self.next_look_s = _next_period_s(now_s)
+        self.fail(Terminal(f"cannot follow {self.kind}: {type(fault).__name__}: {fault}"), now_s, jitter)
 
     def second_look(self, now_s: float, jitter: float) -> None:
         """Judge an act by what was seen after it."""

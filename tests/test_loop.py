@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from reconciler.errors import Conflict, DriverError, ReconcilerError, Unsupported
-from reconciler.loop import SAVE, SAVE_DEADLINE_S
+from reconciler.errors import Busy, Conflict, DriverError, ReconcilerError, Unsupported
+from reconciler.loop import ASKS_MAX, SAVE, SAVE_DEADLINE_S
 from reconciler.policy import Policy
 from reconciler.status import Refusal, phase
 from reconciler.track import State
@@ -483,3 +483,53 @@ def test_inventory_and_notices_are_told() -> None:
     world.loop.wake("lamp")
     world.pass_time(1)
     assert ("lamp", "Lit") in {(event.kind, event.reason) for event in world.loop.journal.since(0)}
+
+
+@pytest.mark.parametrize("method", ["diff", "plan", "verdict", "show", "notices", "foresee", "due_s"])
+def test_a_kind_that_fails_to_make_sense_of_what_it_saw_costs_itself(method: str) -> None:
+    world = World({"door": Lamps(), "lamp": Lamps()}, rehearse=True)
+
+    def strange(*_: object) -> None:
+        raise KeyError("what")
+
+    door = world.loop.tracks["door"]
+    setattr(type(door.resource), method, staticmethod(strange))
+    world.offer(1, door={"open": True}, lamp=LIT)
+    world.pass_time(10)
+    world.loop.wake("door")
+    world.pass_time(10)
+    assert world.condition("lamp") == ("True", "InSync")
+    assert world.condition("door")[1] == "Terminal"
+    assert "cannot follow door: KeyError: 'what'" in world.message("door")
+
+
+def test_a_document_that_a_kind_cannot_follow_costs_that_kind() -> None:
+    world = World({"door": Lamps(), "lamp": Lamps()})
+
+    def strange(*_: object) -> None:
+        raise AttributeError("of another version")
+
+    type(world.loop.tracks["door"].resource).parse = staticmethod(strange)  # type: ignore[assignment]
+    world.offer(1, door={"open": True}, lamp=LIT)
+    world.settle()
+    assert world.condition("lamp") == ("True", "InSync")
+    assert world.condition("door") == ("False", "InvalidSpec")
+
+
+def test_asks_are_bounded() -> None:
+    world = World({"lamp": Lamps()})
+    errors: list[ReconcilerError | None] = []
+    for _ in range(ASKS_MAX + 1):
+        world.loop.ask("lamp", lambda: None, lambda result, error: errors.append(error))
+    assert [type(error) for error in errors] == [Busy]
+    world.settle()
+    assert len(errors) == ASKS_MAX + 1
+
+
+def test_what_could_not_be_saved_is_said_in_words() -> None:
+    world = World({"lamp": Lamps()})
+    world.disk.full = True
+    world.offer(1, lamp=LIT)
+    world.settle()
+    [event] = [event for event in world.loop.journal.since(0) if event.reason == "NotSaved"]
+    assert event.message == "cannot save the state: No space left on device"
