@@ -1,6 +1,6 @@
 """vsock up to the socket calls: no kernel at hand has a host to connect from.
 
-What follows a connection is the unix socket's code, and tested there.
+What follows a connection is tested in a guest, and by the unix socket, whose code it is.
 """
 
 import socket

@@ -22,8 +22,8 @@ from typing import Any
 from tests.vm.image import Image, locked
 
 MEMORY_MIB = 1024
-BOOT_S = 120.0  # 20 s on a quiet machine; an emulator on a busy one has been seen at 60
-# An emulated kernel that has lost a timer's tick stands still for ever; the next boot rarely does.
+BOOT_S = 240.0  # 20 s on a quiet machine; with only a third of it, 120 were not enough
+# An emulated kernel has been seen to stand still for ever; its next boot rarely does.
 BOOTS_MAX = 3
 PORT = "org.guest_reconciler.0"
 MAC = "52:54:00:12:34:56"
@@ -227,6 +227,14 @@ class Guest:
         while (now := self.qmp("query-status")["status"]) != status:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"not {status} within {timeout:.0f} s: {now}")
+            time.sleep(0.1)
+
+    def wait_console(self, words: str, timeout: float = 60) -> None:
+        """Until the guest's console has shown these words."""
+        deadline = time.monotonic() + timeout
+        while words not in self.console.read_text(errors="replace"):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not on the console within {timeout:.0f} s: {words}")
             time.sleep(0.1)
 
     def is_off(self) -> bool:

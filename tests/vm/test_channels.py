@@ -103,3 +103,22 @@ def test_the_agent_survives_a_port_that_is_pulled(guest: Guest) -> None:
     with again(guest) as host:
         host.converge({"hostname": "after"})
     assert guest.text(f"systemctl is-active {UNIT}") == "active"
+
+
+APPLY_OVER_VSOCK = "reconciler apply --channel vsock:1:5000 -f /run/document.yaml --wait"
+
+
+def test_vsock_is_for_the_host_alone(guest: Guest) -> None:
+    """No hypervisor here has vsock: this is the guest's kernel, talking to itself."""
+    guest.run("modprobe vsock_loopback; printf 'hostname: by-vsock\\n' >/run/document.yaml")
+    configure(guest, 'Environment="GUEST_RECONCILER_CHANNELS=--channel vsock:5000"')
+    assert "channel is closed" in guest.run(APPLY_OVER_VSOCK, check=False).out
+    guest.wait_until(f"journalctl -b -u {UNIT} | grep 'CID 1 is not the host'")
+    program = "/usr/bin/python3 -BIS /opt/tests/vsock_loopback.py"
+    configure(
+        guest,
+        "ExecStart=",
+        f"ExecStart={program} run --channel vsock:5000 --state-dir /var/lib/guest-reconciler",
+    )
+    guest.run(APPLY_OVER_VSOCK)
+    assert guest.text("hostname") == "by-vsock"

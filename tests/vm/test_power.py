@@ -84,6 +84,22 @@ def test_who_is_logged_in_is_told(guest: Guest, host: Host) -> None:
     seen = guest.begin("until grep -q 'back at noon' /dev/vcs1; do sleep 0.02; done; echo seen")
     host.apply({"power": {"state": "halted", "message": "back at noon"}})
     assert guest.finish(seen).out == "seen"
+    guest.wait_console("System halted", 90)
+    assert not guest.is_off()
+
+
+def test_a_stop_that_hangs_is_cut_short(guest: Guest, host: Host) -> None:
+    stubborn = "--unit=stubborn --property=TimeoutStopSec=infinity --property=KillMode=process"
+    guest.run(f"systemd-run --quiet {stubborn} python3 -BIS /opt/tests/stubborn.py /run/stubborn")
+    guest.wait_until("test -e /run/stubborn")
+    host.apply({"power": {"state": "off", "deadline": "5s"}})
+    guest.wait_off(90)
+    assert "stubborn.service" in guest.console.read_text(errors="replace")
+
+
+def test_what_the_kernel_cannot_is_said(guest: Guest, host: Host) -> None:
+    host.apply({"power": {"hibernate": {"token": "deep-1"}}})
+    assert "cannot hibernate" in host.reason("power", "Unsupported")["message"]
 
 
 def test_a_token_suspends_once(guest: Guest, host: Host) -> None:

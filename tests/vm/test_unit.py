@@ -87,7 +87,7 @@ def test_it_is_small(guest: Guest, host: Host, record_property: Record) -> None:
 def test_a_quiet_guest_is_left_alone(guest: Guest, host: Host, record_property: Record) -> None:
     host.converge({"hostname": "web-01", "session": "unlocked"})
     count = f"awk '/^voluntary/ {{sum += $2}} END {{print sum}}' /proc/{agent(guest)}/task/*/status"
-    guest.run("sleep 10")  # whatever the document has set going
+    guest.run("sleep 45", 75)  # the child that validates ends after 30 s, hostnamed too
     before = int(guest.text(count))
     guest.run("sleep 60", 90)
     wakeups = int(guest.text(count)) - before
