@@ -79,6 +79,7 @@ def build_parser(only: Sequence[str]) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
+    _open_streams()
     if words == ["--version"]:
         # The parsers of all commands are not needed for it.
         print(f"reconciler {__version__}")
@@ -93,13 +94,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ReconcilerError as error:
         for line in error.faults if isinstance(error, InvalidSpec) else [f"reconciler: {error}"]:
             note(line)
-        return _code(words, error)
+        return _code(words, exit_code(error))
     except BrokenPipeError:
-        # Whoever read our output has enough; the interpreter must not complain at its exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # whoever read it has enough
         return Exit.PIPE
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
+    except OSError as error:
+        _drop_output()
+        note(f"reconciler: cannot go on: {error.strerror or error}")
+        return _code(words, Exit.FAILED)
+    except Exception:
+        # Late: it takes 3 ms, and is for faults of ours alone.
+        import traceback
+
+        # Python's own code for it is 1, which would be taken for an answer.
+        for line in traceback.format_exc().splitlines():
+            note(line)
+        return _code(words, Exit.FAILED)
+
+
+def _open_streams() -> None:
+    """Somewhere to write to where the caller has closed standard output or error."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - as long as the process
+
+
+def _drop_output() -> None:
+    """What is still to be written is lost; the interpreter must not try again at its exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _split(words: list[str]) -> tuple[list[str], list[str]]:
@@ -110,6 +134,6 @@ def _split(words: list[str]) -> tuple[list[str], list[str]]:
     return words[:place], words[place + 1 :]
 
 
-def _code(words: Sequence[str], error: ReconcilerError) -> Exit:
+def _code(words: Sequence[str], code: Exit) -> Exit:
     # `diff` has one code for everything that is neither yes nor no, as diff(1) has.
-    return Exit.REFUSED if words[:1] == ["diff"] else exit_code(error)
+    return Exit.REFUSED if words[:1] == ["diff"] else code

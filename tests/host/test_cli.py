@@ -152,12 +152,7 @@ def test_the_channel_may_stand_in_the_environment(
 
 
 def _program(*words: str) -> list[str]:
-    return [
-        sys.executable,
-        "-c",
-        "import sys; from reconciler.host.cli import main; sys.exit(main())",
-        *words,
-    ]
+    return [sys.executable, "-m", "reconciler.host", *words]
 
 
 def test_a_closed_pipe_is_no_error() -> None:
@@ -166,6 +161,50 @@ def test_a_closed_pipe_is_no_error() -> None:
     ran = subprocess.run(_program("schema"), stdout=writer, stderr=subprocess.PIPE, timeout=60, check=False)
     os.close(writer)
     assert (ran.returncode, ran.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize(("command", "code"), [("get", 3), ("diff", 2), ("validate", 3)])
+def test_output_that_cannot_be_written_is_no_answer(
+    command: str, code: int, guest: Served, tmp_path: Path
+) -> None:
+    (tmp_path / "d.yaml").write_text("hostname: web-02")
+    channel, file = ["-c", guest.channel], str(tmp_path / "d.yaml")
+    words = {"get": channel, "diff": [*channel, "-f", file], "validate": [file]}[command]
+    with open("/dev/full", "w") as full:
+        ran = subprocess.run(
+            _program(command, *words), stdout=full, stderr=subprocess.PIPE, timeout=60, check=False
+        )
+    assert (ran.returncode, ran.stderr) == (code, b"reconciler: cannot go on: No space left on device\n")
+
+
+@pytest.mark.parametrize(("command", "code"), [("get", 3), ("diff", 2)])
+def test_a_fault_of_ours_is_no_answer(
+    command: str,
+    code: int,
+    guest: Served,
+    tmp_path: Path,
+    reconciler: Reconciler,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object, **__: object) -> int:
+        raise TypeError("what the guest sent: \x1b[2J")
+
+    monkeypatch.setattr(f"reconciler.host.commands.{command}.on_guest", broken)
+    (tmp_path / "d.yaml").write_text("hostname: web-02")
+    said = reconciler(
+        command, "-c", guest.channel, *(["-f", tmp_path / "d.yaml"] if command == "diff" else [])
+    )
+    assert (said.code, said.out) == (code, "")
+    assert said.err.endswith("TypeError: what the guest sent: \\x1b[2J\n")
+
+
+def test_closed_streams_change_nothing_else(guest: Served) -> None:
+    command = " ".join(_program("get", "-c", guest.channel, "nothing"))
+    ran = subprocess.run(["sh", "-c", f"{command} 2>&-"], capture_output=True, timeout=60, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (1, b"", b"")
+    command = " ".join(_program("get", "-c", guest.channel))
+    ran = subprocess.run(["sh", "-c", f"{command} >&-"], capture_output=True, timeout=60, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"", b"")
 
 
 def test_ctrl_c_is_130_and_says_nothing(guest: Served) -> None:

@@ -24,8 +24,7 @@ def test_what_is_lost_is_said(guest: Served, reconciler: Reconciler) -> None:
 
 
 def test_what_happens(guest: Served) -> None:
-    program = "import sys; from reconciler.host.cli import main; sys.exit(main())"
-    words = [sys.executable, "-c", program, "events", "-w", "-c", guest.channel]
+    words = [sys.executable, "-m", "reconciler.host", "events", "-w", "-c", guest.channel]
 
     def happen() -> None:
         guest.guest.adopt(4, {})

@@ -50,8 +50,7 @@ def test_a_freeze_that_fails_starts_nothing(guest: Served, reconciler: Reconcile
 
 
 def _freeze(guest: Served, *command: str) -> "subprocess.Popen[bytes]":
-    program = "import sys; from reconciler.host.cli import main; sys.exit(main())"
-    words = [sys.executable, "-c", program, "freeze", "-c", guest.channel, "--", *command]
+    words = [sys.executable, "-m", "reconciler.host", "freeze", "-c", guest.channel, "--", *command]
     return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 

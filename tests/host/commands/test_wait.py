@@ -29,9 +29,8 @@ def test_codes(goal: str, code: int, guest: Served, reconciler: Reconciler) -> N
 
 
 def _waiting(channel: str) -> "subprocess.Popen[bytes]":
-    program = "import sys; from reconciler.host.cli import main; sys.exit(main())"
     words = ["wait", "-c", channel, "--for", "Converged", "--timeout", "60"]
-    return subprocess.Popen([sys.executable, "-c", program, *words])
+    return subprocess.Popen([sys.executable, "-m", "reconciler.host", *words])
 
 
 def test_it_ends_when_it_is_so(guest: Served) -> None:

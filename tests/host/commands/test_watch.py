@@ -12,8 +12,7 @@ from tests.host.served import Served
 
 @pytest.mark.parametrize("form", ["table", "json", "yaml"])
 def test_changes_come_one_after_the_other(form: str, guest: Served) -> None:
-    program = "import sys; from reconciler.host.cli import main; sys.exit(main())"
-    words = [sys.executable, "-c", program, "watch", "-c", guest.channel, "-o", form]
+    words = [sys.executable, "-m", "reconciler.host", "watch", "-c", guest.channel, "-o", form]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         first = process.stdout.readline()
