@@ -285,8 +285,9 @@ class Guest:
             self._hello, self._hello_s = hello, asyncio.get_running_loop().time()
             connection.limit(hello.limits.message_bytes)
             if self._subscribed:
-                have = self.mirror.have(hello.boot_id)
-                self.mirror.begin(hello.boot_id, await connection.call("subscribe", have))
+                result = await connection.call("subscribe", self.mirror.have(hello.boot_id))
+                if self.mirror.begin(hello.boot_id, result) and self.mirror.boot_id != hello.boot_id:
+                    self._again.set()  # what it said of itself is from before its reboot
                 connection.notify("ack", {"revision": self.mirror.revision})
             self._connection = connection
             self._turn()

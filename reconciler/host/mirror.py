@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 
 from reconciler.errors import RemoteProtocolError
-from reconciler.host.hello import count
+from reconciler.host.hello import WORD_LENGTH_MAX, count
 from reconciler.protocols.channel import TO_HOST_BYTES_MAX
 from reconciler.resource import Json
 from reconciler.status import apply_patch
@@ -41,15 +41,19 @@ class Mirror:
         self.boot_id = ""
 
     def begin(self, boot_id: str, result: Json) -> bool:
-        """Take the answer to `subscribe`; whether the status changed by it."""
+        """Take the answer to `subscribe`; whether the status changed by it.
+
+        `boot_id` is what hello said. On a line without seams a guest may have rebooted between the
+        two answers: then the copy's own is the status'.
+        """
         if not isinstance(result, dict):
             raise RemoteProtocolError("the answer to subscribe is not an object")
         revision = count(result, "revision")
         if "status" in result:
-            news = boot_id != self.boot_id or revision != self.revision
+            before = self.boot_id, self.revision
             self._replace(revision, result["status"])
-            self.boot_id = boot_id
-            return news
+            self.boot_id = _boot_of(self.status) or boot_id
+            return before != (self.boot_id, self.revision)
         if self.boot_id != boot_id:
             raise RemoteProtocolError("the answer to subscribe has no status")
         return False
@@ -76,6 +80,12 @@ class Mirror:
             self.forget()
             raise Lost
         self.status, self.revision = _checked(apply_patch(self.status, patch)), revision
+
+
+def _boot_of(status: Mapping[str, Json]) -> str:
+    agent = status.get("agent")
+    said = agent.get("bootId") if isinstance(agent, dict) else ""
+    return said if isinstance(said, str) and len(said) <= WORD_LENGTH_MAX else ""
 
 
 def _checked(status: Json) -> dict[str, Json]:

@@ -50,6 +50,13 @@ def test_a_patch_that_does_not_fit_is_lost(params: dict[str, Any]) -> None:
     assert mirror.status == {"a": 1}
 
 
+def test_the_boot_is_that_of_the_status_and_not_of_an_older_hello() -> None:
+    mirror = Mirror()
+    status = {"agent": {"bootId": "new"}}
+    assert mirror.begin("old", {"revision": 1, "status": status})
+    assert (mirror.boot_id, mirror.have("old")) == ("new", {})
+
+
 @pytest.mark.parametrize(
     "params",
     [
