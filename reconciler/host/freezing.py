@@ -33,6 +33,10 @@ THAW_S = 30.0  # beyond the lease, in which an absent guest thaws by itself
 CONFLICTS_MAX = 3
 
 
+class Overtaken(NotFrozen):
+    """Somebody else wrote first, so nothing of ours is in force, and nothing is ours to thaw."""
+
+
 @dataclass(frozen=True)
 class Wish:
     lease_s: float = LEASE_S
@@ -95,12 +99,14 @@ async def frozen(guest: Guest, wish: Wish) -> AsyncIterator[Freeze]:
     """The filesystems of a guest frozen, for as long as the block runs; thawed however it ends.
 
     Raises NotFrozen before the block. The block must call `check` when it has what it wants,
-    and `ended_well` is asked after the thaw: FreezeLost says that the freeze had not held.
+    and how the freeze ended is asked after the thaw: FreezeLost says that it had not held.
     """
     before = await guest.spec()
     if before.normal.get(KIND, {}).get("state") == "frozen":
         raise NotFrozen(f"cannot freeze: generation {before.generation} of the spec already says frozen")
     freeze: Freeze | None = None
+    after: Status | None = None
+    ours = True
     try:
         freeze = await _begin(guest, before, wish)
         renewing = asyncio.create_task(freeze.keep())
@@ -109,8 +115,12 @@ async def frozen(guest: Guest, wish: Wish) -> AsyncIterator[Freeze]:
         finally:
             renewing.cancel()
             await asyncio.wait({renewing})
+    except Overtaken:
+        ours = False
+        raise
     finally:
-        after = await _through(_thaw(guest, before, wish))
+        if ours:
+            after = await _through(_thaw(guest, before, wish))
     _ended_well(freeze, after)
 
 
@@ -126,7 +136,7 @@ async def _begin(guest: Guest, before: InForce, wish: Wish) -> Freeze:
     try:
         await guest.apply(wish.spec(before.normal), generation=generation)
     except Conflict as error:
-        raise NotFrozen(f"cannot freeze: somebody else has just written: {error}") from None
+        raise Overtaken(f"cannot freeze: somebody else has just written: {error}") from None
     except ReconcilerError as error:
         raise NotFrozen(f"cannot freeze: {error}") from None
     try:
@@ -226,8 +236,7 @@ def thawed(generation: int) -> Met:
 
     def met(status: Mapping[str, Json]) -> bool:
         about = (condition(status, KIND) or {}).get("observedGeneration", status.get("observedGeneration"))
-        shown = section(status, "observed").get(KIND)
-        still = isinstance(shown, dict) and "freeze" in shown
+        still = "freeze" in section(section(status, "observed"), KIND)
         return type(about) is int and about >= generation and not still
 
     return met
@@ -235,12 +244,14 @@ def thawed(generation: int) -> Met:
 
 def _epoch(status: Status, which: str, generation: int) -> int | None:
     """The epoch of the freeze (or lastFreeze) of this generation."""
-    shown = section(status, "observed").get(KIND)
-    freeze = shown.get(which) if isinstance(shown, dict) else None
-    if not isinstance(freeze, dict) or freeze.get("generation") != generation:
-        return None
-    epoch = freeze.get("epoch")
+    freeze = _freeze(status, which)
+    epoch = freeze.get("epoch") if freeze.get("generation") == generation else None
     return epoch if type(epoch) is int else None
+
+
+def _freeze(status: Status, which: str) -> dict[str, Json]:
+    """What the guest shows as `freeze` or `lastFreeze`; empty where that is nothing of use."""
+    return section(section(section(status, "observed"), KIND), which)
 
 
 def _ended_well(freeze: Freeze | None, after: Status | None) -> None:
@@ -248,9 +259,9 @@ def _ended_well(freeze: Freeze | None, after: Status | None) -> None:
         return
     if after is None:
         raise FreezeLost("cannot trust what was saved: the guest did not say how the freeze ended")
-    ended = section(after, "observed").get(KIND, {}).get("lastFreeze", {})
-    if _epoch(after, "lastFreeze", freeze.generation) != freeze.epoch or ended.get("ended") != "Thawed":
-        how = ended.get("ended", "nobody knows how") if isinstance(ended, dict) else "nobody knows how"
+    last = _freeze(after, "lastFreeze")
+    if _epoch(after, "lastFreeze", freeze.generation) != freeze.epoch or last.get("ended") != "Thawed":
+        how = last.get("ended", "nobody knows how")
         raise FreezeLost(f"cannot trust what was saved: freeze {freeze.epoch} was not ended by us: {how}")
 
 

@@ -29,7 +29,7 @@ def condition(status: Mapping[str, Json], kind: str) -> dict[str, Json] | None:
 
 
 def section(status: Mapping[str, Json], name: str) -> dict[str, Json]:
-    """`observed` or `inventory`, an empty one where the guest sends nothing of use."""
+    """A mapping in it such as `observed`, an empty one where the guest sends nothing of use."""
     found = status.get(name)
     return found if isinstance(found, dict) else {}
 

@@ -198,6 +198,42 @@ def test_somebody_else_writes_just_then() -> None:
     run(work())
 
 
+def test_the_freeze_of_somebody_who_was_faster_is_neither_waited_for_nor_ended() -> None:
+    async def work() -> None:
+        guest = _guest()
+        theirs: dict[str, Any] = dict(Wish(lease_s=LEASE_S).spec(cast(Any, BEFORE)))
+        guest.on_call = lambda m: guest.adopt(9, theirs) if m == "apply" and guest.generation == 7 else None
+        async with connect(Wire(guest).open) as client:
+            before_s = asyncio.get_running_loop().time()
+            with pytest.raises(NotFrozen, match="somebody else"):
+                await _hold(client)
+            assert asyncio.get_running_loop().time() - before_s < 1
+        assert guest.freeze is not None
+        assert guest.generation == 9
+
+    run(work())
+
+
+@pytest.mark.parametrize("nonsense", [[], "x", {"lastFreeze": []}, {"lastFreeze": {"epoch": "1"}}])
+def test_a_guest_that_says_nonsense_of_the_end_is_not_believed(nonsense: Any) -> None:
+    async def work() -> None:
+        guest = _guest()
+        status = guest.status
+
+        def odd() -> dict[str, Any]:
+            told = status()
+            if guest.generation > 8:
+                told["observed"]["filesystems"] = nonsense
+            return told
+
+        guest.status = odd  # type: ignore[method-assign]
+        async with connect(Wire(guest).open) as client:
+            with pytest.raises(FreezeLost, match="not ended by us: nobody knows how"):
+                await _hold(client)
+
+    run(work())
+
+
 def test_a_spec_that_already_says_frozen_is_left_alone() -> None:
     async def work() -> None:
         guest = FakeGuest()
