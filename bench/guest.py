@@ -41,12 +41,14 @@ class Guest:
 
     folder: Path
     options: tuple[str, ...] = ("--rehearse",)
+    interpreter_options: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] = field(init=False)
 
     def __enter__(self) -> "Guest":
         self.folder.mkdir(parents=True)
         channel = f"unix:{self.folder / 'socket'}"
         run = command("run", "--channel", channel, "--state-dir", str(self.folder / "state"), *self.options)
+        run[1:1] = self.interpreter_options
         with (self.folder / "log").open("wb") as log:
             self.process = subprocess.Popen(run, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         return self

@@ -17,7 +17,7 @@ import stat
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from reconciler.errors import DriverError
@@ -110,6 +110,8 @@ class StateFile:
 
 @dataclass(frozen=True)
 class _State:
+    """All that is durable; replaced whole."""
+
     spec: Spec = field(default_factory=Spec)
     deeds: Mapping[str, Mapping[str, Deed]] = field(default_factory=dict)  # kind -> token -> deed
     settled: Mapping[str, int] = field(default_factory=dict)  # kind -> generation it was once in sync at
@@ -208,7 +210,9 @@ class Store:
 
 
 def _encode(state: _State) -> bytes:
-    return json.dumps({"format": _FORMAT, **asdict(state)}, separators=(",", ":")).encode()
+    deeds = {kind: {token: vars(deed) for token, deed in of.items()} for kind, of in state.deeds.items()}
+    parts = {"spec": vars(state.spec), "deeds": deeds, "settled": state.settled}
+    return json.dumps({"format": _FORMAT, **parts}, separators=(",", ":")).encode()
 
 
 def _decode(document: Json) -> _State:

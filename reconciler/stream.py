@@ -46,22 +46,30 @@ class Connection(Protocol):
 
 @dataclass(frozen=True)
 class Opened:
+    """A host is there."""
+
     connection: Connection
 
 
 @dataclass(frozen=True)
 class Data:
+    """What a host has sent."""
+
     connection: Connection
     data: bytes  # at most READ_BYTES, cut anywhere
 
 
 @dataclass(frozen=True)
 class Drained:
+    """All that was pending for a host has gone out."""
+
     connection: Connection
 
 
 @dataclass(frozen=True)
 class Closed:
+    """A host is gone, and why."""
+
     connection: Connection
     reason: str
 

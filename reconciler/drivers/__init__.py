@@ -1,14 +1,12 @@
 """Drivers of the OS, one facility a module; the first available that fills a port wins."""
 
-from importlib import import_module
-from pkgutil import iter_modules
 from typing import Any
 
+from reconciler.discovery import import_all
 from reconciler.errors import Unsupported
 from reconciler.resource import Driver, Resource
 
-for _module in iter_modules(__path__):
-    import_module(f"{__name__}.{_module.name}")
+import_all(__name__, __path__)
 
 
 def fill(resource: type[Resource[Any, Any, Any]], *, rehearse: bool = False) -> Any:

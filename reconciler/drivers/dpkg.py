@@ -73,7 +73,7 @@ class Dpkg(Source):
         return (Folders(self._folder, names=["status"], items=self.items),)
 
     def _app(self, stanza: dict[bytes, bytes]) -> tuple[str, Json]:
-        name, arch = _text(stanza[b"Package"]), _text(stanza.get(b"Architecture", b""))
+        name, arch = _text(stanza[b"Package"]), _shared(stanza.get(b"Architecture", b""))
         app: Json = {"version": _text(stanza.get(b"Version", b"")), "arch": arch}
         if vendor := vendor_of(stanza):
             app["vendor"] = vendor
@@ -122,13 +122,17 @@ def vendor_of(stanza: dict[bytes, bytes]) -> str:
     for field in (b"Origin", b"Vendor", b"Maintainer"):
         vendor = stanza.get(field, b"").partition(b"<")[0].strip()
         if vendor:
-            return _text(vendor)
+            return _shared(vendor)
     return ""
 
 
 def _text(value: bytes) -> str:
-    # Interned: a thousand packages have two architectures and some hundred vendors.
-    return intern(value[:_VALUE_BYTES_MAX].decode(errors="replace"))
+    return value[:_VALUE_BYTES_MAX].decode(errors="replace")
+
+
+def _shared(value: bytes) -> str:
+    """Interned: a thousand packages have two architectures and some hundred vendors."""
+    return intern(_text(value))
 
 
 def _named(found: Iterable[tuple[str, Json]]) -> dict[str, Json]:

@@ -65,6 +65,8 @@ class TooLong(ReconcilerError):
 
 @dataclass(frozen=True)
 class Request:
+    """A call that is answered under its id."""
+
     id: Id
     method: str
     params: Mapping[str, Json] = field(default_factory=dict)
@@ -72,18 +74,24 @@ class Request:
 
 @dataclass(frozen=True)
 class Notification:
+    """A call that nobody answers."""
+
     method: str
     params: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Response:
+    """What came of a request."""
+
     id: Id
     result: Json
 
 
 @dataclass(frozen=True)
 class ErrorResponse:
+    """Why nothing came of a request."""
+
     id: Id | None  # None: to a message whose id could not be read
     code: int
     message: str

@@ -49,11 +49,7 @@ _MINIMUM = "Free extents below this size are left alone."
 SHORT: Rules = {"type": "string", "allowed": _STATES}
 RULES: Rules = {
     "state": {"type": "string", "allowed": _STATES, "meta": {"description": _STATE}},
-    "lease": {
-        "type": "duration",
-        "min": LEASE_S_MIN,
-        "meta": {"description": _LEASE, "default": LEASE_S},
-    },
+    "lease": {"type": "duration", "min": LEASE_S_MIN, "meta": {"description": _LEASE, "default": LEASE_S}},
     "mounts": _paths("Mount points to freeze.", "every filesystem that can freeze"),
     "trim": {
         "type": "dict",
@@ -69,6 +65,8 @@ RULES: Rules = {
 
 @dataclass(frozen=True, kw_only=True)
 class Trim:
+    """What is to be trimmed, once for its token."""
+
     token: str
     minimum: int = 0  # bytes; free extents below it are left alone
     mounts: tuple[str, ...] = ()  # empty: every one that can
@@ -76,6 +74,8 @@ class Trim:
 
 @dataclass(frozen=True, kw_only=True)
 class Desired:
+    """Frozen or thawed, for how long and which, and what is to be trimmed."""
+
     state: Literal["frozen", "thawed"] | None = None  # None: a freeze is let go, as with "thawed"
     lease_s: float = LEASE_S
     mounts: tuple[str, ...] = ()  # empty: every one that can freeze
@@ -119,6 +119,8 @@ class Seen:
 
 @dataclass(frozen=True)
 class Observed:
+    """The filesystems, and what this generation has already had."""
+
     seen: Seen
     generation: int = 0  # of the document in force
     frozen_before: bool = False  # this generation has had its freeze

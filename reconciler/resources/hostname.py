@@ -32,6 +32,8 @@ class Desired:
 
 @dataclass(frozen=True, kw_only=True)
 class Observed:
+    """The guest's names as they are."""
+
     static: str = ""  # on disk; empty: none
     transient: str = ""  # in the kernel, which always has one
     pretty: str = ""  # for people, in any script; empty: none

@@ -39,6 +39,8 @@ _UNDER_WAY = {"shutting-down": "ShuttingDown", "going-to-sleep": "GoingToSleep"}
 
 @dataclass(frozen=True, kw_only=True)
 class Desired:
+    """What the machine should be, what it should do once, and how patiently."""
+
     state: Literal["running", "off", "halted"] | None = None  # None: not managed
     once: Verb | None = None  # reboot, suspend or hibernate
     token: str = ""  # of `once`
@@ -81,6 +83,8 @@ class Machine:
 
 @dataclass(frozen=True, kw_only=True)
 class Observed:
+    """The machine, and what was already done to it."""
+
     boot_clock_s: float
     machine: Machine
     generation: int = 0

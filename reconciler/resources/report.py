@@ -112,6 +112,8 @@ class Ask:
 
 @dataclass(frozen=True, kw_only=True)
 class Desired:
+    """The items that are asked for."""
+
     items: Mapping[str, Ask] = field(default_factory=dict)
 
 
@@ -128,6 +130,8 @@ class Reading:
 
 @dataclass(frozen=True)
 class Observed:
+    """The readings as of now, by item."""
+
     boot_clock_s: float
     readings: Mapping[str, Reading] = field(default_factory=dict)
 

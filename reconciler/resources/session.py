@@ -96,6 +96,8 @@ class Ask:
 
 @dataclass(frozen=True, kw_only=True)
 class Observed:
+    """Who is logged in, and what this generation has asked of each."""
+
     boot_clock_s: float
     now: str  # RFC 3339 in UTC, to the second
     sessions: tuple[Login, ...] = ()

@@ -9,7 +9,7 @@ from guest_runtime.cli import Options, main, parse
 
 def test_run_takes_several_channels() -> None:
     words = ["run", "--channel", "unix:/a", "--channel=serial:/dev/ttyS1", "--state-dir", "/s", "--rehearse"]
-    assert parse(words) == Options("run", ["unix:/a", "serial:/dev/ttyS1"], "/s", rehearse=True)
+    assert parse(words) == Options("run", ("unix:/a", "serial:/dev/ttyS1"), "/s", rehearse=True)
 
 
 @pytest.mark.parametrize(
