@@ -44,7 +44,13 @@ def run(args: argparse.Namespace) -> int:
             say("".join(_lines(events, args.output)))
         return Exit.DONE
 
-    return on_guest(args, work)
+    async def watch(guest: "Guest") -> int:
+        # Late: it needs asyncio.
+        from reconciler.host.reading import while_read
+
+        return await while_read(work(guest))
+
+    return on_guest(args, watch)
 
 
 def _tell(lost: int) -> None:

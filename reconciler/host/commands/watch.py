@@ -38,4 +38,10 @@ def run(args: argparse.Namespace) -> int:
                 say("".join(f"{time}  {escape(line)}\n" for line in follower.news(status)))
         return Exit.DONE
 
-    return on_guest(args, work)
+    async def watch(guest: "Guest") -> int:
+        # Late: it needs asyncio.
+        from reconciler.host.reading import while_read
+
+        return await while_read(work(guest))
+
+    return on_guest(args, watch)
