@@ -112,9 +112,9 @@ class Guest:
             object_of(value, f"spec: {kind}"[:80])
         return InForce(*self._has(count(result, "generation"), text(result, "digest")), normal)
 
-    async def status(self) -> Status:
+    async def status(self, *, timeout_s: float = ANSWER_S) -> Status:
         """The whole status, asked for now."""
-        result = object_of(await self.call("status", {}), "status")
+        result = object_of(await self.call("status", {}, timeout_s=timeout_s), "status")
         return object_of(result.get("status"), "status")
 
     async def plan(self, normal: Normal) -> dict[str, Json]:

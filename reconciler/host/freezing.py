@@ -81,7 +81,9 @@ class Freeze:
         """Ask the guest now whether this same freeze holds. Raises FreezeLost."""
         if not self.lost:
             try:
-                self._compare(_epoch(await self.guest.status(), "freeze", self.generation))
+                # A guest that is away for longer than the lease has thawed by then.
+                status = await self.guest.status(timeout_s=self.lease_s)
+                self._compare(_epoch(status, "freeze", self.generation))
             except ReconcilerError as error:
                 self.lost = f"the guest could not be asked: {error}"
         if self.lost:
