@@ -50,9 +50,16 @@ def _transferred(request: Json) -> Json:
     if "sha256:" + sha256(body).hexdigest() != request["digest"]:
         raise InvalidSpec("cannot use the transfer: its bytes do not have its digest")
     try:
-        return json.loads(body)
+        return json.loads(body, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise InvalidSpec(f"cannot use the transfer: it is not JSON: {error}") from None
+
+
+def _object(pairs: list[tuple[str, Json]]) -> Json:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a key is given twice")
+    return value
 
 
 if __name__ == "__main__":

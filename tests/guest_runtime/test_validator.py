@@ -36,6 +36,11 @@ def test_a_policy_becomes_its_fields() -> None:
         pytest.param(
             {"text": "{", "digest": "sha256:" + sha256(b"{").hexdigest()}, "not JSON", id="torn JSON"
         ),
+        pytest.param(
+            {"text": '{"a":1,"a":2}', "digest": "sha256:" + sha256(b'{"a":1,"a":2}').hexdigest()},
+            "a key is given twice",
+            id="a key twice",
+        ),
         pytest.param({"policy": "forbid: 1\n", "source": "policy.yaml"}, "policy.yaml", id="a wrong policy"),
     ],
 )
