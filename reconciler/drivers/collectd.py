@@ -13,7 +13,6 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, ClassVar
 
 from reconciler.errors import DriverError
-from reconciler.protocols.prometheus import json_number
 from reconciler.resource import Json
 from reconciler.resources.report import Source
 
@@ -165,6 +164,9 @@ def quoted(identifier: str) -> str:
 
 def fields_of(lines: Collection[str]) -> dict[str, Json]:
     """The numbers in GETVAL's lines (`name=1.5e+00`); what is none is left out."""
+    # Late: few guests have a collectd.
+    from reconciler.protocols.prometheus import json_number
+
     fields: dict[str, Json] = {}
     for line in lines:
         field = _FIELD.fullmatch(line)

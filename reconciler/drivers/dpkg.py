@@ -48,6 +48,7 @@ class Dpkg(Source):
 
     def __init__(self, folder: str = folder) -> None:
         self._folder = folder
+        self._last: tuple[tuple[int, ...], Json] = ((), None)  # the last status file, and what it said
 
     @classmethod
     def available(cls) -> bool:
@@ -60,11 +61,16 @@ class Dpkg(Source):
         assert item in self.items
         try:
             with open(os.path.join(self._folder, "status"), "rb") as status:
-                if os.fstat(status.fileno()).st_size > _STATUS_BYTES_MAX:
+                seen = os.fstat(status.fileno())
+                if seen.st_size > _STATUS_BYTES_MAX:
                     raise DriverError(
                         f"cannot list packages: dpkg's status is over {_STATUS_BYTES_MAX} bytes"
                     )
-                return {"dpkg": _named(self._app(stanza) for stanza in installed(status))}
+                # dpkg renames a new file into place. Two lists at once would be the most that we ever hold.
+                which = (seen.st_ino, seen.st_mtime_ns, seen.st_size)
+                if which != self._last[0]:
+                    self._last = (which, _named(self._app(stanza) for stanza in installed(status)))
+                return {"dpkg": self._last[1]}
         except OSError as error:
             raise DriverError(f"cannot list packages: {error.filename}: {error.strerror}") from error
 

@@ -13,13 +13,15 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from reconciler.child import run
 from reconciler.errors import DriverError
-from reconciler.protocols.prometheus import TEXT_BYTES_MAX, Gathered, gather
 from reconciler.resource import Json, Watch
 from reconciler.resources.report import Source
+
+if TYPE_CHECKING:
+    from reconciler.protocols.prometheus import Gathered
 
 FOLDER = "/etc/guest-reconciler/metrics.exec.d"
 
@@ -78,7 +80,7 @@ class MetricsExec(Source):
         with self._lock:
             self._overdue = self._round is not None
             found = self._found
-        return {"executables": found or _show(Gathered(), {name: "it has not ended yet" for name in names})}
+        return {"executables": found or _unfinished(names)}
 
     def watches(self) -> Sequence[Watch]:
         self._watch = _Wake()
@@ -110,6 +112,9 @@ class MetricsExec(Source):
                     self._watch.wake()
 
     def _measure(self, names: Sequence[str]) -> Json:
+        # Late, here and below: few guests have metrics of their own.
+        from reconciler.protocols.prometheus import gather
+
         faults: dict[str, str] = {}
         gathered = gather(self._outputs(names[:_PROGRAMS_MAX], faults))
         for name in names[_PROGRAMS_MAX : 2 * _PROGRAMS_MAX]:
@@ -118,6 +123,8 @@ class MetricsExec(Source):
 
     def _outputs(self, names: Sequence[str], faults: dict[str, str]) -> Iterator[tuple[str, bytes]]:
         """What each program wrote, one at a time, so that only one output is in memory."""
+        from reconciler.protocols.prometheus import TEXT_BYTES_MAX
+
         for name in names:
             path = os.path.join(self._folder, name)
             if fault := self._refusal(path):
@@ -184,7 +191,13 @@ def _unsafe(seen: os.stat_result) -> str:
     return ""
 
 
-def _show(gathered: Gathered, faults: dict[str, str]) -> Json:
+def _unfinished(names: Sequence[str]) -> Json:
+    from reconciler.protocols.prometheus import Gathered
+
+    return _show(Gathered(), dict.fromkeys(names, "it has not ended yet"))
+
+
+def _show(gathered: "Gathered", faults: dict[str, str]) -> Json:
     programs: dict[str, Json] = {name: {"series": series} for name, series in gathered.counts.items()}
     programs |= {name: {"fault": fault} for name, fault in (gathered.faults | faults).items()}
     return {"series": gathered.series, "families": gathered.families, "programs": programs}

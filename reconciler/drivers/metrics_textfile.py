@@ -8,7 +8,6 @@ from typing import ClassVar
 
 from reconciler.errors import DriverError
 from reconciler.inotify import Folders
-from reconciler.protocols.prometheus import TEXT_BYTES_MAX, gather
 from reconciler.resource import Json, Watch
 from reconciler.resources.report import Source
 
@@ -58,6 +57,9 @@ class MetricsTextfile(Source):
             return {}
         except OSError as error:
             raise DriverError(f"cannot read metrics in {self._folder}: {error.strerror}") from error
+        # Late, here and below: few guests have metrics of their own.
+        from reconciler.protocols.prometheus import gather
+
         files: dict[str, dict[str, Json]] = {}
         gathered = gather(self._texts(names[:_FILES_MAX], files))
         for name, series in gathered.counts.items():
@@ -96,6 +98,8 @@ def _counts(name: str) -> bool:
 
 def _read(path: str) -> tuple[int, bytes]:
     """When it was written and what is in it. Raises _Refused, OSError."""
+    from reconciler.protocols.prometheus import TEXT_BYTES_MAX
+
     # Looked at before it is opened: to open a device can already do something.
     _check(os.lstat(path))
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

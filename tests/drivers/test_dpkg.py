@@ -124,6 +124,16 @@ def test_a_package_that_is_unpacked_again_is_noticed(folder: Path) -> None:
         assert watch.items == ("apps",)
 
 
+def test_a_list_is_kept_until_dpkg_replaces_its_status(folder: Path) -> None:
+    driver = Dpkg(str(folder))
+    before = driver.read("apps")
+    assert driver.read("apps")["dpkg"] is before["dpkg"]
+    (folder / "status-new").write_bytes(STATUS.replace(b"5.2.15-2+b7", b"5.2.15-2+b8"))
+    (folder / "status-new").rename(folder / "status")
+    assert driver.read("apps")["dpkg"]["bash"]["version"] == "5.2.15-2+b8"
+    assert before["dpkg"]["bash"]["version"] == "5.2.15-2+b7"
+
+
 def test_a_missing_status_is_said(tmp_path: Path) -> None:
     with pytest.raises(DriverError, match=r"cannot list packages: .*status: No such file"):
         Dpkg(str(tmp_path)).read("apps")
