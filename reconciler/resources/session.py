@@ -102,6 +102,7 @@ class Observed:
     now: str  # RFC 3339 in UTC, to the second
     sessions: tuple[Login, ...] = ()
     asks: Mapping[str, Ask] = field(default_factory=dict)  # by session, of this generation
+    pending: Mapping[str, str] = field(default_factory=dict)  # verbs of earlier ones, still to be answered
 
 
 class Sessions(Driver, Protocol):
@@ -188,7 +189,12 @@ class Session(Resource[Desired, Observed, Sessions], kind="session"):
             if ask and ask.verb == ("lock" if login.locked else "unlock"):
                 self._asks[login.id] = replace(ask, answered=True)
         asks = {id: ask for id, ask in self._asks.items() if ask.generation == past.generation}
-        return Observed(boot_clock_s=boot_clock_s, now=now, sessions=sessions, asks=asks)
+        pending = {
+            id: ask.verb
+            for id, ask in self._asks.items()
+            if id not in asks and not ask.answered and boot_clock_s < ask.asked_s + CONFIRM_S
+        }
+        return Observed(boot_clock_s=boot_clock_s, now=now, sessions=sessions, asks=asks, pending=pending)
 
     @staticmethod
     def diff(desired: Desired, observed: Observed) -> tuple[Change, ...]:
@@ -211,6 +217,7 @@ class Session(Resource[Desired, Observed, Sessions], kind="session"):
         locked = action.verb == "lock"
         return replace(
             observed,
+            pending={id: verb for id, verb in observed.pending.items() if id != action.target},
             sessions=tuple(
                 replace(login, locked=locked) if login.id == action.target else login
                 for login in observed.sessions
@@ -302,7 +309,13 @@ def _state(login: Login) -> State:
 
 
 def _wrong(desired: Desired, observed: Observed) -> list[Login]:
-    return [login for login in _targets(desired, observed) if _state(login) != desired.state]
+    """Those not as desired, and those that a late answer to an earlier document would make so."""
+    want = _VERBS.get(str(desired.state))
+    return [
+        login
+        for login in _targets(desired, observed)
+        if _state(login) != desired.state or observed.pending.get(login.id, want) != want
+    ]
 
 
 def _may_ask(desired: Desired, observed: Observed, login: Login) -> bool:

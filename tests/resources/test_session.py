@@ -251,6 +251,22 @@ def test_a_deaf_locker_is_asked_once_and_said() -> None:
     assert guest.heard == [("lock", "3")]
 
 
+@pytest.mark.parametrize(
+    ("waited_s", "heard"),
+    [
+        pytest.param(0.1, [("lock", "3"), ("unlock", "3")], id="it may answer still"),
+        pytest.param(CONFIRM_S, [("lock", "3")], id="it will not"),
+    ],
+)
+def test_what_an_earlier_document_asked_is_taken_back(waited_s: float, heard: list[tuple[str, str]]) -> None:
+    guest = FakeSessions({"3": CONSOLE}, deaf=True)
+    kind = Session(guest)
+    assert go(kind, ONCE) == "Asked"
+    guest.now_s += waited_s
+    assert go(kind, Desired(state="unlocked"), generation=8) == "InSync"
+    assert guest.heard == heard
+
+
 def test_a_look_for_another_document_forgets_nothing() -> None:
     guest = FakeSessions({"3": CONSOLE}, deaf=True)
     kind = Session(guest)
