@@ -111,6 +111,8 @@ class Methods:
         if type(since) is not int:
             raise InvalidSpec("cannot list events: since is not a whole number")
         journal = self.loop.journal
+        if since > journal.last + 1:
+            since = 0  # it was counted in an earlier life of the agent, of whose events none are left
         events = journal.since(since - 1)  # `since` itself is wanted, and `next` is what to ask for next
         first = events[0].seq if events else journal.last + 1
         lost = max(0, first - max(since, 1))

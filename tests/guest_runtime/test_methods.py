@@ -64,6 +64,7 @@ def test_events_from_where_they_were_left(start: Start) -> None:
     assert seqs == list(range(1, told["next"]))
     assert host.call("events", since=told["next"] - 1)["events"][0]["seq"] == told["next"] - 1
     assert host.call("events", since=told["next"])["events"] == []
+    assert host.call("events", since=told["next"] + 9)["events"][0]["seq"] == 1  # of an earlier agent
 
 
 def test_only_a_freeze_that_holds_is_renewed(start: Start) -> None:
