@@ -2,8 +2,8 @@
 
 import asyncio
 import os
+import shutil
 import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -20,6 +20,14 @@ class NotStarted(ReconcilerError):
     def __init__(self, words: str, code: Exit) -> None:
         super().__init__(words)
         self.code = code
+
+
+def check(words: Sequence[str]) -> None:
+    """Raises NotStarted for a command that is not there: nothing need be frozen to find that out."""
+    if shutil.which(words[0]) is None:
+        if os.path.exists(words[0]):
+            raise NotStarted(f"cannot run {words[0]}: it is no program", Exit.NOT_STARTED)
+        raise NotStarted(f"cannot run {words[0]}: not found", Exit.NOT_FOUND)
 
 
 class Child:
@@ -77,8 +85,14 @@ class Child:
 
 
 def _at_terminal() -> bool:
-    """Whether Ctrl-C reaches our children without us."""
+    """Whether Ctrl-C reaches our children without us: what their standard input is makes no difference."""
     try:
-        return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
-    except (OSError, ValueError):
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
         return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from reconciler.host.child import Child, NotStarted
+from reconciler.host.child import Child, NotStarted, check
 from reconciler.host.client import Guest
 from reconciler.host.freezing import Freeze, Wish, frozen
 from reconciler.host.output import note, progress
@@ -11,6 +11,10 @@ from reconciler.host.output import note, progress
 
 async def snapshot(guest: Guest, wish: Wish, words: Sequence[str]) -> int:
     """The command's exit status, if the freeze held. Raises NotFrozen, FreezeLost."""
+    try:
+        check(words)
+    except NotStarted as error:
+        return _not_started(error)
     task = asyncio.current_task()
     assert task is not None
     child = Child(task.cancel)
@@ -34,7 +38,11 @@ async def _run(freeze: Freeze, child: Child, words: Sequence[str]) -> int:
     try:
         status = await child.run(words)
     except NotStarted as error:
-        note(f"reconciler: {error}")
-        return error.code
+        return _not_started(error)
     await freeze.check()
     return status
+
+
+def _not_started(error: NotStarted) -> int:
+    note(f"reconciler: {error}")
+    return error.code

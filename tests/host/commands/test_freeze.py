@@ -1,5 +1,7 @@
 """`reconciler freeze` as a program: exit codes, signals, and a guest thawed in the end."""
 
+import os
+import select
 import signal
 import subprocess
 import sys
@@ -19,8 +21,6 @@ SPEC = {"hostname": {"static": "web-01"}}
         pytest.param(["true"], 0, id="good"),
         pytest.param(["sh", "-c", "exit 7"], 7, id="its-own-code"),
         pytest.param(["sh", "-c", "kill -TERM $$"], 143, id="killed"),
-        pytest.param(["/nonexistent/command"], 127, id="not-found"),
-        pytest.param(["/etc/passwd"], 126, id="not-a-program"),
     ],
 )
 def test_the_code_of_the_command(
@@ -31,6 +31,77 @@ def test_the_code_of_the_command(
     assert guest.guest.freeze is None
     assert guest.guest.last_freeze == {"epoch": 1, "generation": 4, "ended": "Thawed"}
     assert guest.guest.spec == SPEC
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        pytest.param("/nonexistent/command", 127, id="not-found"),
+        pytest.param("no-such-command", 127, id="not-found-on-the-path"),
+        pytest.param("/etc/passwd", 126, id="not-a-program"),
+        pytest.param("/", 126, id="a-folder"),
+    ],
+)
+def test_nothing_is_frozen_for_a_command_that_is_not_there(
+    command: str, code: int, guest: Served, reconciler: Reconciler
+) -> None:
+    said = reconciler("freeze", "-c", guest.channel, "--", command)
+    assert (said.code, said.out) == (code, "")
+    assert f"cannot run {command}: " in said.err
+    assert guest.guest.generation == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        pytest.param("#!/nonexistent/shell\n", 127, id="no-interpreter"),
+        pytest.param("no program\n", 126, id="no-format"),
+    ],
+)
+def test_a_command_that_turns_out_not_to_run(
+    text: str, code: int, guest: Served, reconciler: Reconciler, tmp_path: Path
+) -> None:
+    (tmp_path / "x").write_text(text)
+    (tmp_path / "x").chmod(0o755)
+    assert reconciler("freeze", "-c", guest.channel, "--", tmp_path / "x").code == code
+    assert guest.guest.last_freeze == {"epoch": 1, "generation": 4, "ended": "Thawed"}
+    assert guest.guest.spec == SPEC
+
+
+def test_ctrl_c_at_a_terminal_comes_to_the_command_once(guest: Served) -> None:
+    script = (
+        "import signal\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [2])\n"
+        "print('on', flush=True)\n"
+        "signal.sigwait([2])\n"
+        "print('again' if signal.sigtimedwait([2], 1) else 'once')\n"
+    )
+    freeze = ["freeze", "-c", guest.channel, "--", sys.executable, "-c", script]
+    # A session of its own with a terminal, and a standard input that is none.
+    words = ["setsid", "--ctty", "--wait", "sh", "-c", 'exec "$@" </dev/null', "sh"]
+    ours, theirs = os.openpty()
+    with subprocess.Popen(
+        [*words, sys.executable, "-m", "reconciler.host", *freeze], stdin=theirs, stdout=theirs, stderr=theirs
+    ) as process:
+        os.close(theirs)
+        _until(ours, b"on\r\n")
+        os.write(ours, b"\x03")
+        shown = _until(ours, b"")
+        assert process.wait(30) == 0
+    os.close(ours)
+    assert b"once\r\n" in shown
+
+
+def _until(fd: int, mark: bytes) -> bytes:
+    """What comes from a terminal up to a mark; to its end where there is none."""
+    shown = b""
+    while not mark or mark not in shown:
+        assert select.select([fd], [], [], 30)[0], shown
+        try:
+            shown += os.read(fd, 1024)
+        except OSError:
+            return shown  # nobody has it open any more
+    return shown
 
 
 def test_options_of_the_command_are_its_own(guest: Served, reconciler: Reconciler, tmp_path: Path) -> None:
@@ -68,8 +139,6 @@ def test_a_freeze_that_did_not_hold(guest: Served) -> None:
 
 
 def _fifo(guest: Served) -> Path:
-    import os
-
     path = guest.path.parent / "fifo"
     if not path.exists():
         os.mkfifo(path)
