@@ -160,7 +160,12 @@ class Conversation:
         try:
             data = self._channel.send(message)
         except wire.TooLong as error:
-            if not isinstance(message, wire.Response):
-                return False
-            data = self._channel.send(wire.refusal(message.id, Unsupported(str(error))))
+            if isinstance(message, wire.ErrorResponse):
+                # Shorter, but with its code: nobody waits for an answer that never comes.
+                data = self._channel.send(wire.ErrorResponse(message.id, message.code, message.message[:500]))
+            elif isinstance(message, wire.Response):
+                data = self._channel.send(wire.refusal(message.id, Unsupported(str(error))))
+            else:
+                # An event is left to `events`; a status that is too long stays unsent.
+                return isinstance(message, wire.Notification) and message.method == "event"
         return self._connection.send(data)

@@ -7,6 +7,7 @@ import pytest
 
 from guest_runtime.conversation import Conversation
 from guest_runtime.report import Report
+from reconciler.errors import Fault, InvalidSpec
 from reconciler.journal import Event
 from reconciler.protocols.calls import OUTSTANDING_MAX
 from reconciler.resource import Json
@@ -168,6 +169,26 @@ def test_a_new_host_is_greeted_behind_what_the_one_before_has_left(session: Sess
     assert session.line.sent[-1]["result"] == {"protocol": 1}
     session.conversation.receive(hello * 1000)
     assert session.line.sent[-1]["error"]["code"] == -32003
+
+
+def test_a_refusal_that_is_too_long_for_the_host_is_shortened(session: Session) -> None:
+    session.ask("hello", limits={"messageBytes": 4096})
+    asked = session.ask("apply")
+    faults = [Fault(0, 0, f"spec.k{n}", "unknown kind") for n in range(1000)]
+    session.guest.asked[0](None, InvalidSpec(*faults))
+    answer = session.line.sent[-1]
+    assert (answer["id"], answer["error"]["code"]) == (asked, -32602)
+
+
+def test_an_event_that_is_too_long_for_the_host_holds_up_nothing(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.ask("hello", limits={"messageBytes": 4096})
+    session.ask("subscribe")
+    event = Event(1, "", "lamp", "Broke", "\N{FIRE}" * 1024)
+    monkeypatch.setattr(session.guest, "events", lambda since: (event,) if since < 1 else ())
+    session.changes(1)
+    assert [s["patch"] for s in session.statuses()] == [{"n": 1}]
 
 
 def test_garbage_has_one_answer_for_each_read(session: Session) -> None:
