@@ -125,7 +125,7 @@ class Observed:
     generation: int = 0  # of the document in force
     frozen_before: bool = False  # this generation has had its freeze
     trim_token: str = ""  # that the document asks for
-    trimmed_before: bool = False  # for that token
+    trimmed: Literal["", "begun", "done"] = ""  # for that token; begun: nobody knows whether it was done
     lease_s_max: float = 600.0
 
 
@@ -183,6 +183,7 @@ class Filesystems(Resource[Desired, Observed, Freezer], kind="filesystems"):
 
     def observe(self, desired: Desired, past: Past) -> Observed:
         token = desired.trim.token if desired.trim else ""
+        deed = past.deeds.get(f"trim@{token}")
         frozen_before = past.spent(f"freeze@{past.generation}")
         if desired.state == "frozen" and not frozen_before:
             self.driver.prepare()
@@ -191,7 +192,7 @@ class Filesystems(Resource[Desired, Observed, Freezer], kind="filesystems"):
             generation=past.generation,
             frozen_before=frozen_before,
             trim_token=token,
-            trimmed_before=past.spent(f"trim@{token}"),
+            trimmed="" if deed is None or deed.state == "refused" else deed.state,
             lease_s_max=self.driver.lease_s_max,
         )
 
@@ -202,7 +203,7 @@ class Filesystems(Resource[Desired, Observed, Freezer], kind="filesystems"):
         changes: list[Change] = []
         if freeze is not None and not kept:
             changes.append(Change(_ALL, "state", want="thawed", have="frozen"))
-        if desired.trim and not observed.trimmed_before:
+        if desired.trim and not observed.trimmed:
             terms = {"minimum": desired.trim.minimum, "mounts": list(desired.trim.mounts)}
             changes.append(Due(_ALL, "trim", want=desired.trim.token, have="", terms=terms))
         if desired.state == "frozen" and not kept and not observed.frozen_before:
@@ -230,8 +231,8 @@ class Filesystems(Resource[Desired, Observed, Freezer], kind="filesystems"):
                 return replace(observed, seen=_let_go(seen, "Thawed"))
             case "trim":
                 trimmed = {"token": terms["token"], "trimmed": {}}
-                before = observed.trimmed_before or terms["token"] == observed.trim_token
-                return replace(observed, seen=replace(seen, trimmed=trimmed), trimmed_before=before)
+                state = "done" if terms["token"] == observed.trim_token else observed.trimmed
+                return replace(observed, seen=replace(seen, trimmed=trimmed), trimmed=state)
             case "freeze":
                 return _foresee_freeze(observed, terms)
             case _:
@@ -246,6 +247,8 @@ class Filesystems(Resource[Desired, Observed, Freezer], kind="filesystems"):
         if changes:
             return Verdict(False, "Drifted", ", ".join(f"{c.field} is to be {c.want}" for c in changes))
         if desired.state != "frozen":
+            if observed.trimmed == "begun":
+                return Verdict(False, "OutcomeUnknown", "a trim was begun, and may not have been done")
             return Verdict(True, "InSync", _trim_message(desired, observed))
         freeze, last = observed.seen.freeze, observed.seen.last
         if freeze is None:
@@ -374,8 +377,7 @@ def _foresee_freeze(observed: Observed, terms: Json) -> Observed:
 
 
 def _let_go(seen: Seen, ended: str) -> Seen:
-    freeze = seen.freeze
-    if freeze is None:
+    if (freeze := seen.freeze) is None:
         return seen
     return replace(seen, freeze=None, last=PastFreeze(freeze.epoch, freeze.generation, ended))
 
@@ -394,6 +396,5 @@ def _trim_message(desired: Desired, observed: Observed) -> str:
     trimmed = observed.seen.trimmed
     if desired.trim is None or trimmed.get("token") != desired.trim.token:
         return ""
-    refused = trimmed.get("refused", {})
     said = f"trimmed {sum(trimmed['trimmed'].values())} bytes"
-    return said + "".join(f"; {path}: {why}" for path, why in sorted(refused.items()))
+    return said + "".join(f"; {path}: {why}" for path, why in sorted(trimmed.get("refused", {}).items()))

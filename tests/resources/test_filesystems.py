@@ -86,7 +86,7 @@ def held(**changes: Json) -> Observed:
             id="the policy cuts the lease",
         ),
         pytest.param(Desired(trim=TRIM), NOTHING, [trim()], id="trim"),
-        pytest.param(Desired(trim=TRIM), replace(NOTHING, trimmed_before=True), [], id="trimmed once"),
+        pytest.param(Desired(trim=TRIM), replace(NOTHING, trimmed="done"), [], id="trimmed once"),
         pytest.param(
             Desired(state="frozen", trim=TRIM), NOTHING, [trim(), freeze()], id="trim before freeze"
         ),
@@ -147,7 +147,7 @@ def test_plan(desired: Desired, observed: Observed, actions: list[Action]) -> No
             Desired(trim=TRIM),
             replace(
                 NOTHING,
-                trimmed_before=True,
+                trimmed="done",
                 seen=replace(
                     NOTHING.seen,
                     trimmed={"token": "t1", "trimmed": {"/": 5, "/home": 7}, "refused": {"/x": "no"}},
@@ -157,6 +157,14 @@ def test_plan(desired: Desired, observed: Observed, actions: list[Action]) -> No
             "InSync",
             "trimmed 12 bytes; /x: no",
             id="trimmed",
+        ),
+        pytest.param(
+            Desired(trim=TRIM),
+            replace(NOTHING, trimmed="begun"),
+            False,
+            "OutcomeUnknown",
+            "a trim was begun, and may not have been done",
+            id="begun, and then there was a crash",
         ),
     ],
 )
@@ -178,7 +186,7 @@ observations = st.builds(
     generation=st.just(7),
     frozen_before=st.booleans(),
     trim_token=st.just("t1"),
-    trimmed_before=st.booleans(),
+    trimmed=st.sampled_from(["", "begun", "done"]),
 )
 wishes = st.builds(
     Desired,
@@ -234,8 +242,8 @@ def test_a_rehearsed_freeze_is_renewed() -> None:
 
 def test_a_rehearsed_trim_spends_its_own_token_only() -> None:
     asked = replace(NOTHING, trim_token="t1")
-    assert Filesystems.foresee(asked, trim()).trimmed_before
-    assert not Filesystems.foresee(replace(NOTHING, trim_token="t2"), trim()).trimmed_before
+    assert Filesystems.foresee(asked, trim()).trimmed == "done"
+    assert Filesystems.foresee(replace(NOTHING, trim_token="t2"), trim()).trimmed == ""
 
 
 def test_what_is_shown_of_a_mount() -> None:
@@ -384,10 +392,17 @@ def test_a_lease_is_renewed_up_to_the_cap() -> None:
 
 
 def test_the_past_is_observed() -> None:
-    deeds = {"freeze@7": Deed("done", "b", 7), "trim@t1": Deed("refused", "b", 7)}
+    deeds = {
+        "freeze@7": Deed("done", "b", 7),
+        "trim@t1": Deed("refused", "b", 7),
+        "trim@t2": Deed("begun", "b", 7),
+    }
     past = Past(generation=7, boot_id="b", deeds=deeds)
     observed = Filesystems(FakeFreezer()).observe(Desired(trim=TRIM), past)
-    assert (observed.frozen_before, observed.trimmed_before) == (True, False)
+    assert (observed.frozen_before, observed.trimmed) == (True, "")
+    assert (
+        Filesystems(FakeFreezer()).observe(Desired(trim=replace(TRIM, token="t2")), past).trimmed == "begun"
+    )
 
 
 @pytest.mark.parametrize(
