@@ -10,7 +10,6 @@ from reconciler.resource import Json
 
 AT_REST = ("Converged", "Holding")
 PHASES = (*AT_REST, "Converging", "Degraded", "Refused")
-STATUSES = ("True", "False", "Unknown")
 # Another try would end the same: a driver, a policy or another document is wanted.
 HOPELESS = frozenset({"Unsupported", "Forbidden", "Terminal"})
 

@@ -102,7 +102,9 @@ def page(hello: Hello, status: Mapping[str, Json]) -> str:
             parts.append(f"\n{title}: {escape(item)}\n" + indent(grid(value)))
     missing = [(kind, a.reason, a.message) for kind, a in sorted(hello.kinds.items()) if not a.usable]
     if missing:
-        parts.append("\nNot possible here\n" + indent(table(("KIND", "REASON", "MESSAGE"), missing)))
+        parts.append(
+            "\nNot possible here\n" + indent(table(("KIND", "REASON", "MESSAGE"), missing, wide=True))
+        )
     return "".join(parts)
 
 

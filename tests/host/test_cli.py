@@ -74,6 +74,9 @@ def test_help_never_loads_asyncio_or_the_documents(name: str) -> None:
         pytest.param(["wait", "-c", "unix:x", "--for", "phase=Odd"], 2, "a phase is one of", id="phase"),
         pytest.param(["wait", "-c", "unix:x", "--for", "=x"], 2, "cannot wait for", id="for"),
         pytest.param(["wait", "-c", "unix:x", "--for", "x", "--timeout", "soon"], 2, "'soon'", id="duration"),
+        pytest.param(["wait", "--for", "x", "--connect-timeout", "1"], 2, "unrecognized", id="two-patiences"),
+        pytest.param(["apply", "-f", "x", "--dry-run=guest", "--wait"], 2, "cannot wait", id="dry-wait"),
+        pytest.param(["apply", "-f", "x", "--dry-run=client", "-o", "name"], 2, "as names", id="dry-names"),
         pytest.param(["explain", "nothing.here"], 2, "nothing", id="no-such-field"),
         pytest.param(["validate", "/nonexistent"], 2, "/nonexistent", id="no-file"),
         pytest.param(["diff", "-f", "/nonexistent"], 2, "/nonexistent", id="diff-no-file"),
@@ -95,12 +98,12 @@ def test_wrong_usage_is_two(words: list[str], code: int, err: str, reconciler: R
         pytest.param(["watch"], 4, id="watch"),
         pytest.param(["thaw"], 4, id="thaw"),
         pytest.param(["freeze", "--", "true"], 4, id="freeze"),
-        pytest.param(["wait", "--for", "Converged", "--timeout", "0.2"], 1, id="wait-has-two-codes"),
+        pytest.param(["wait", "--for", "Converged"], 1, id="wait-has-two-codes"),
     ],
 )
 def test_nobody_there(words: list[str], code: int, tmp_path: Path, reconciler: Reconciler) -> None:
-    options = ["-c", f"unix:{tmp_path}/none", "--connect-timeout", "0.2"]
-    said = reconciler(words[0], *options, *words[1:])
+    patience = "--timeout" if words[0] == "wait" else "--connect-timeout"
+    said = reconciler(words[0], "-c", f"unix:{tmp_path}/none", patience, "0.2", *words[1:])
     assert said.code == code
     assert "No such file or directory" in said.err
     assert said.out == ""

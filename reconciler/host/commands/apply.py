@@ -63,6 +63,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.dry_run and args.wait is not None:
+        raise Misused("cannot wait for a dry run: nothing comes of it")
+    if args.dry_run and args.output == "name":
+        raise Misused("cannot show a dry run as names: choose table, json or yaml")
     documents = load(args.file)
     if args.dry_run == "client":
         say(encode([d.normal for d in documents] if len(documents) > 1 else documents[0].normal, _form(args)))

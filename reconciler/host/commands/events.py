@@ -23,7 +23,7 @@ _KEYS = ("time", "kind", "reason", "message")
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     guest_arguments(parser)
-    output_arguments(parser, "table", "json", "yaml")
+    output_arguments(parser, "table", "wide", "json", "yaml")
     parser.add_argument("-w", "--watch", action="store_true", help="go on with those that happen from now on")
 
 
@@ -34,9 +34,9 @@ def run(args: argparse.Namespace) -> int:
             _tell(lost)
             rows = ([flat(event.get(key, "-")) for key in _KEYS] for event in events)
             say(
-                table([k.upper() for k in _KEYS], rows)
-                if args.output == "table"
-                else encode(events, args.output)
+                encode(events, args.output)
+                if args.output in ("json", "yaml")
+                else table([k.upper() for k in _KEYS], rows, wide=args.output == "wide")
             )
             return Exit.DONE
         async for events, lost in guest.new_events():
@@ -65,4 +65,4 @@ def _lines(events: Iterable[Mapping[str, Json]], form: str) -> Iterable[str]:
         elif form == "yaml":
             yield "---\n" + encode(event, "yaml")
         else:
-            yield escape("  ".join(flat(event.get(key, "-")) for key in _KEYS)) + "\n"
+            yield escape("  ".join(flat(event.get(key, "-")) for key in _KEYS)).rstrip() + "\n"

@@ -24,7 +24,7 @@ TIMEOUT_S = 120.0
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    guest_arguments(parser)
+    guest_arguments(parser, patience=False)
     parser.add_argument(
         "--for",
         dest="goal",

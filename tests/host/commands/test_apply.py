@@ -54,7 +54,7 @@ def test_wait_for_a_guest_that_loses_its_document(guest: Served, file: Path, rec
 
 def test_wait_in_vain(guest: Served, file: Path, reconciler: Reconciler) -> None:
     guest.guest.reasons["hostname"] = "Drifted"
-    said = reconciler("apply", "-c", guest.channel, "-f", file, "--wait=0.3")
+    said = reconciler("apply", "-c", guest.channel, "-f", file, "--wait=2")
     assert said.code == 5
     assert "hostname  False  Drifted" in said.err
 
@@ -121,7 +121,7 @@ def test_one_guest_out_of_reach_does_not_stop_the_others(tmp_path: Path, reconci
     site = tmp_path / "site.yaml"
     site.write_text("---\n".join(LONG.format(name=name) for name in ("a", "b")))
     with served(FakeGuest("b"), tmp_path / "b"):
-        words = ("-c", f"unix:{tmp_path}/{{guest}}", "-f", site, "--connect-timeout", "0.2")
+        words = ("-c", f"unix:{tmp_path}/{{guest}}", "-f", site, "--connect-timeout", "2")
         said = reconciler("apply", *words)
     assert (said.code, said.out) == (4, "b applied: generation 1\n")
     assert f"cannot apply {site}: cannot reach the guest" in said.err

@@ -18,6 +18,12 @@ def test_what_was(guest: Served, reconciler: Reconciler) -> None:
     assert json.loads(reconciler("events", "-c", guest.channel, "-o", "json").out) == guest.guest.events
 
 
+def test_long_messages_are_cut_and_wide_has_all(guest: Served, reconciler: Reconciler) -> None:
+    guest.guest.events[0]["message"] = "x" * 200
+    for form, length in (("table", 59), ("wide", 200)):
+        assert reconciler("events", "-c", guest.channel, "-o", form).out.count("x") == length
+
+
 def test_what_is_lost_is_said(guest: Served, reconciler: Reconciler) -> None:
     guest.guest.do_events = lambda params: {"events": [], "next": 9, "lost": 4}  # type: ignore[method-assign]
     assert reconciler("events", "-c", guest.channel).err == "4 earlier events are lost\n"
