@@ -85,6 +85,7 @@ class Verdict:
     reason: str  # one CamelCase word for machines
     message: str = ""
     waiting: bool = False  # not ready, but under way: nothing failed and nothing is to be retried
+    failed: bool = False  # not ready, and nothing of ours is left to do about it: the guest is degraded
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,8 @@ class Track:
         if self.state is State.WAITING:
             self.state = State.IDLE
         self.look_now()
-        self.succeed()
+        if self.state is not State.STUCK:  # a call that has not come back is no news of this document
+            self.succeed()
 
     # When to look
 
@@ -157,7 +158,7 @@ class Track:
 
     def may_plan(self, settled: bool, now_s: float) -> bool:
         """Whether the changes just seen are to be repaired now."""
-        if self.verdict.waiting or now_s < self.next_try_s:
+        if now_s < self.next_try_s:
             self.next_look_s = min(self.next_look_s, max(self.next_try_s, now_s + WAKE_GAP_S))
             return False
         if self.always or not settled or type(self.resource).insists(self.desired, self.observed):
@@ -192,6 +193,8 @@ class Track:
         while self.asks:
             self.asks.popleft()[1](None, failure)
         self.plan.clear()
+        if self.running is not None and self.running.phase is Phase.HOLD:
+            self.holding = True  # it may, in part or later; the look after the call came back will tell
         self.running = None
         self.acted = False
         self.state = State.STUCK
@@ -267,6 +270,8 @@ class Track:
             return "Unknown", "NotSeenYet", "", "waiting"
         if verdict.ready:
             return "True", verdict.reason, verdict.message, "ease"
+        if verdict.failed:
+            return "False", verdict.reason, verdict.message, "failed"
         if self.changes and settled and not self.always and self.state is State.IDLE and not verdict.waiting:
             note = "not repaired: enforced once for each generation"
             message = f"{verdict.message} ({note})" if verdict.message else note

@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 
 from reconciler.errors import Busy, Conflict, DriverError, ReconcilerError, Unsupported
-from reconciler.loop import ASKS_MAX, SAVE, SAVE_DEADLINE_S
+from reconciler.loop import ASKS_MAX, SAVE, SAVE_DEADLINE_S, Loop, Setting
 from reconciler.policy import Policy
+from reconciler.resource import Resource, Verdict
 from reconciler.status import Refusal, phase
 from reconciler.track import State
-from tests.lamps import Crash, Lamps, MemoryDisk, World
+from tests.lamps import Crash, Lamp, Lamps, MemoryDisk, World
 
 LIT = {"lit": True}
 
@@ -30,6 +31,22 @@ def test_condition_says_what_the_second_look_saw(broken: dict[str, Any], conditi
     world.offer(3, lamp=LIT)
     world.settle()
     assert (world.loop.status().observed_generation, world.condition("lamp")) == (3, condition)
+
+
+def test_what_failed_without_anything_left_to_do_degrades_the_guest() -> None:
+    class Torn(Lamp, kind="torn"):
+        __orig_bases__ = Lamp.__orig_bases__  # type: ignore[attr-defined]
+
+        @staticmethod
+        def verdict(desired: Any, observed: Any, changes: Any) -> Verdict:
+            return Verdict(False, "Torn", failed=True)
+
+    del Resource.kinds["torn"]
+    world = World({})
+    world.loop = Loop(Setting(resources={"torn": Torn(Lamps())}), world.store, str)
+    world.offer(1, torn={})
+    world.settle()
+    assert (world.condition("torn"), phase(world.loop.status())) == (("False", "Torn"), "Degraded")
 
 
 def test_an_act_that_returned_makes_nothing_ready_before_the_second_look() -> None:
@@ -86,6 +103,38 @@ def test_a_hanging_call_costs_its_own_kind_only(what: str) -> None:
     assert world.condition("hung")[1] == "DriverError"
     world.pass_time(2)
     assert world.condition("hung") == ("True", "InSync")
+
+
+def test_a_call_that_never_comes_back_is_told_of_the_next_document_too() -> None:
+    world = World({"hung": Lamps(), "lamp": Lamps()})
+    world.offer(1, hung=LIT)
+    world.settle("hung")
+    world.now_s = world.loop.next_s()
+    world.settle("hung")
+    world.offer(2, hung=LIT, lamp=LIT)
+    world.settle("hung")
+    assert world.condition("hung") == ("Unknown", "DriverError")
+    assert phase(world.loop.status()) == "Degraded"
+    assert not world.store.dirty, "what is known of the others is saved"
+
+
+def test_a_hold_that_does_not_come_back_holds() -> None:
+    world = World({"disk": Lamps(), "lamp": Lamps(lit=True)})
+    world.offer(1, disk={"frozen": True}, lamp=LIT)
+    [act] = world.settle_until("disk", "act")
+    world.now_s = world.loop.next_s()
+    world.settle("disk")
+    assert world.loop.tracks["disk"].state is State.STUCK
+    world.kinds["lamp"].state["lit"] = False
+    world.loop.wake("lamp")
+    world.settle("disk")
+    assert world.loop.status().holding
+    assert world.kinds["lamp"].acts == []
+
+    world.loop.answer(act, None, DriverError("cannot freeze: it was given up"), world.now_s)
+    world.pass_time(0.2)
+    assert not world.loop.tracks["disk"].holding
+    assert world.kinds["lamp"].state == LIT
 
 
 def test_a_stuck_kind_answers_who_asks_it() -> None:

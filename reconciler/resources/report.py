@@ -274,7 +274,7 @@ class Report(Resource[Desired, Observed, Source], kind="report"):
             return Verdict(True, "InSync")
         message = "; ".join(f"cannot read {item}: {reading.fault}" for item, reading in faulty.items())
         alone = all(reading.unsupported for reading in faulty.values())
-        return Verdict(False, "Unsupported" if alone else "Degraded", message)
+        return Verdict(False, "Unsupported" if alone else "Degraded", message, failed=True)
 
     @staticmethod
     def due_s(desired: Desired, observed: Observed) -> float | None:

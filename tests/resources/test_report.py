@@ -120,6 +120,7 @@ def shown(kind: Report, desired: Desired) -> Json:
 
 def judged(kind: Report, desired: Desired) -> tuple[bool, str, str]:
     verdict = Report.verdict(desired, kind.observe(desired, Past()), ())
+    assert verdict.failed is not verdict.ready, "the guest is degraded by it"
     return verdict.ready, verdict.reason, verdict.message
 
 
