@@ -1,5 +1,6 @@
 """The daemon as it is installed: an isolated interpreter without `site`, on a unix socket."""
 
+import os
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from bench.host import PATIENCE_S, Host
 
 ROOT = Path(__file__).parent.parent
 _DISTRIBUTION = ("/usr/bin/python3", "/usr/lib/python3/dist-packages")
+_ENVIRONMENT = {"MALLOC_ARENA_MAX": "1", "LC_ALL": "C"}  # as in the unit
 _LOOK_S = 0.0005  # between two looks for the socket, which nothing tells of
 
 
@@ -50,7 +52,9 @@ class Guest:
         run = command("run", "--channel", channel, "--state-dir", str(self.folder / "state"), *self.options)
         run[1:1] = self.interpreter_options
         with (self.folder / "log").open("wb") as log:
-            self.process = subprocess.Popen(run, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                run, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ | _ENVIRONMENT
+            )
         return self
 
     def __exit__(
