@@ -300,7 +300,7 @@ class Guest:
             self._again.set()  # the agent has begun anew, and knows nothing of us
         elif method == "event":
             self._turn()
-        elif method == "status" and self._connection is not None and self._subscribed:
+        elif method == "status" and self._connection and self.mirror.boot_id == self.hello.boot_id:
             try:
                 self.mirror.take(params)
             except (Lost, RemoteProtocolError):

@@ -202,6 +202,27 @@ def test_the_status_follows_through_drops_and_reboots() -> None:
     run(work())
 
 
+def test_a_patch_of_another_boot_is_not_ours_although_the_number_fits() -> None:
+    async def work() -> None:
+        guest = FakeGuest()
+        wire = Wire(guest)
+        async with connect(wire.open) as client:
+            changes = client.changes()
+            await anext(changes)
+            wire.alter = lambda _, data: b"" if b'"status": {' in data else data  # the answer to subscribe
+            guest.reboot()
+            await asyncio.sleep(0.1)
+            guest.inventory["memory"]["free"] = 128
+            guest.turn()
+            await asyncio.sleep(0.1)
+            wire.alter = lambda _, data: data
+            status = await anext(changes)
+            assert (status["agent"]["bootId"], status["inventory"]["memory"]["free"]) == ("boot-2", 128)
+            await changes.aclose()
+
+    run(work())
+
+
 def test_a_reconnect_asks_only_for_what_is_new() -> None:
     async def work() -> None:
         guest = FakeGuest()
