@@ -85,6 +85,8 @@ def _files(path: str, faults: list[Fault], above: tuple[tuple[int, int], ...] = 
 def _content(path: str) -> bytes:
     """The bytes of a file. Raises OSError, InvalidSpec."""
     if path == "-":
+        if sys.stdin is None:
+            raise InvalidSpec(_fault(path, "standard input is closed"))
         content = sys.stdin.buffer.read(FILE_BYTES_MAX + 1)
     else:
         if stat.S_ISBLK(os.stat(path).st_mode):

@@ -38,6 +38,12 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [(d.source, d.line) for d in load(["-"])] == [("-", 1), ("-", 3)]
 
 
+def test_standard_input_may_be_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(InvalidSpec, match="standard input is closed"):
+        load(["-"])
+
+
 def test_the_faults_of_all_files_at_once(tmp_path: Path) -> None:
     _tree(tmp_path, a_yaml="power: of", b_yaml="hostname: x", c_yaml="frob: 1")
     with pytest.raises(InvalidSpec) as refused:
