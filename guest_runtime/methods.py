@@ -219,9 +219,7 @@ def preview(
     """Observe for real, compare and plan; nothing is acted on."""
     kind = type(resource)
     desired = kind.parse(normal)
-    observed = resource.observe(desired, past)
-    for action in rehearsed:
-        observed = kind.foresee(observed, action)
+    observed = kind.foresee_all(resource.observe(desired, past), rehearsed)
     changes = kind.diff(desired, observed)
     verdict = kind.verdict(desired, observed, changes)
     steps = order({kind.kind: kind.plan(desired, changes)})

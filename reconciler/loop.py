@@ -15,6 +15,7 @@ list. Its rules:
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 from reconciler import planner
@@ -48,7 +49,7 @@ class Setting:
     """What the loop is told once."""
 
     resources: Mapping[str, Resource[Any, Any, Any]]
-    unusable: Mapping[str, Unsupported] = field(default_factory=dict)  # kinds without a driver
+    unusable: Mapping[str, ReconcilerError] = field(default_factory=dict)  # without a driver, or forbidden
     policy: Policy = field(default_factory=Policy)
     rehearse: bool = False  # record acts instead of doing them
     jitter: Callable[[], float] = lambda: 0.5  # 0..1
@@ -262,7 +263,9 @@ class Loop:
         number = self._begin(track, State.ACTING, type(track.resource).act_deadline_s)
         action = track.running = track.plan.pop(0)
         kind, resource, store = track.kind, track.resource, self._store
-        act = (lambda _: None) if self._setting.rehearse else resource.act
+        act = resource.act
+        if self._setting.rehearse:
+            act = partial(type(resource).foresee, track.observed)  # so that what could not be done fails
 
         def run() -> None:
             if action.token is None:

@@ -12,10 +12,13 @@ The rules of the abstraction:
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, get_args, runtime_checkable
+
+from reconciler.errors import Unsupported
 
 Json = Any  # what json.loads returns; a name, so that a reader knows that no more is known
 Rules = Mapping[str, Any]  # a schema in cerberus' words
@@ -210,7 +213,15 @@ class Resource(ABC, Generic[DesiredT, ObservedT, DriverT]):
 
     @staticmethod
     def foresee(observed: Any, action: Action) -> Any:
-        """What would be observed once `action` had succeeded."""
+        """What would be observed once `action` had succeeded. Raises Unsupported where it could not."""
+        return observed
+
+    @classmethod
+    def foresee_all(cls, observed: Any, actions: Iterable[Action]) -> Any:
+        """What would be observed after all of them, but for those that fit no more, as their disk is gone."""
+        for action in actions:
+            with suppress(Unsupported):
+                observed = cls.foresee(observed, action)
         return observed
 
     @staticmethod

@@ -121,8 +121,7 @@ class Track:
     def take(self, observed: Any, now_s: float) -> tuple[Notice, ...]:
         """Compare what was seen with what is desired; what happened since the last look."""
         kind = type(self.resource)
-        for action in self.rehearsed.values():
-            observed = kind.foresee(observed, action)
+        observed = kind.foresee_all(observed, self.rehearsed.values())
         notices = kind.notices(self.observed, observed) if self.seen else ()
         self.observed, self.seen = observed, True
         self.holding = kind.holding(observed)

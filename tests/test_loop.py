@@ -534,7 +534,7 @@ def test_inventory_and_notices_are_told() -> None:
     assert ("lamp", "Lit") in {(event.kind, event.reason) for event in world.loop.journal.since(0)}
 
 
-@pytest.mark.parametrize("method", ["diff", "plan", "verdict", "show", "notices", "foresee", "due_s"])
+@pytest.mark.parametrize("method", ["diff", "plan", "verdict", "show", "notices", "due_s"])
 def test_a_kind_that_fails_to_make_sense_of_what_it_saw_costs_itself(method: str) -> None:
     world = World({"door": Lamps(), "lamp": Lamps()}, rehearse=True)
 
@@ -550,6 +550,20 @@ def test_a_kind_that_fails_to_make_sense_of_what_it_saw_costs_itself(method: str
     assert world.condition("lamp") == ("True", "InSync")
     assert world.condition("door")[1] == "Terminal"
     assert "cannot follow door: KeyError: 'what'" in world.message("door")
+
+
+def test_an_act_that_could_not_be_done_fails_in_a_rehearsal_too() -> None:
+    world = World({"door": Lamps(), "lamp": Lamps()}, rehearse=True)
+
+    def refuse(*_: object) -> None:
+        raise Unsupported("cannot open the door: it is a wall")
+
+    type(world.loop.tracks["door"].resource).foresee = staticmethod(refuse)  # type: ignore[method-assign]
+    world.offer(1, door={"open": True}, lamp=LIT)
+    world.pass_time(10)
+    assert world.condition("lamp") == ("True", "InSync")
+    assert world.condition("door") == ("False", "Unsupported")
+    assert world.loop.tracks["door"].rehearsed == {}
 
 
 def test_a_document_that_a_kind_cannot_follow_costs_that_kind() -> None:

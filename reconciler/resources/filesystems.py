@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
-from reconciler.errors import DriverError, Unsupported
+from reconciler.errors import DriverError
 from reconciler.mounts import FROZEN_MAX, Mount, choose, fitting, one_of_each, show
 from reconciler.resource import (
     Action,
@@ -358,10 +358,7 @@ def _action(change: Change) -> Action:
 
 
 def _foresee_freeze(observed: Observed, terms: Json) -> Observed:
-    try:
-        chosen = choose(observed.seen.mounts, terms["mounts"])
-    except Unsupported:
-        return observed
+    chosen = choose(observed.seen.mounts, terms["mounts"])
     freeze = Freeze(
         epoch=terms["epoch"],
         generation=terms["generation"],

@@ -240,6 +240,17 @@ def test_a_rehearsed_freeze_is_renewed() -> None:
         Filesystems.foreseen_renewal(during, 6, 10.0)
 
 
+def test_a_rehearsed_freeze_of_what_is_not_there_is_refused() -> None:
+    with pytest.raises(Unsupported, match="/nope"):
+        Filesystems.foresee(NOTHING, freeze(mounts=["/nope"]))
+
+
+def test_a_rehearsed_freeze_is_over_when_its_disk_is_gone() -> None:
+    after = Filesystems.foresee_all(NOTHING, [freeze(mounts=["/nope"]), trim()])
+    assert after.seen.freeze is None
+    assert after.seen.trimmed["token"] == "t1"
+
+
 def test_a_rehearsed_trim_spends_its_own_token_only() -> None:
     asked = replace(NOTHING, trim_token="t1")
     assert Filesystems.foresee(asked, trim()).trimmed == "done"

@@ -4,7 +4,7 @@ import socket
 import sys
 
 sys.path.append("/usr/lib/python3/dist-packages")
-socket.VMADDR_CID_HOST = 1
+socket.VMADDR_CID_HOST = 1  # type: ignore[misc]
 
 from guest_runtime.cli import main  # noqa: E402
 
