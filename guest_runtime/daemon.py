@@ -127,12 +127,7 @@ class Daemon:
         spec = self._loop.spec
         kinds: dict[str, Json] = {kind: {"usable": True} for kind in self._loop.tracks}
         for kind, why in self.setting.unusable.items():
-            kinds[kind] = {"usable": False, "reason": "Unsupported", "message": str(why)}
-        for kind in kinds:
-            try:
-                self.setting.policy.check_kind(kind)
-            except ReconcilerError as error:
-                kinds[kind] = {"usable": False, "reason": type(error).__name__, "message": str(error)}
+            kinds[kind] = {"usable": False, "reason": type(why).__name__, "message": str(why)}
         return {
             "protocol": wire.PROTOCOL,
             "agent": {"version": __version__},

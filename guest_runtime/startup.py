@@ -7,7 +7,7 @@ from typing import Any
 
 from guest_runtime.validation import Validation
 from reconciler import drivers
-from reconciler.errors import InvalidSpec, Unsupported
+from reconciler.errors import Forbidden, InvalidSpec, ReconcilerError, Unsupported
 from reconciler.policy import Policy
 from reconciler.resource import Resource
 
@@ -15,17 +15,20 @@ POLICY_PATH = "/etc/guest-reconciler/policy.yaml"
 POLICY_BYTES_MAX = 64 << 10  # written by hand
 
 
-def kinds(*, rehearse: bool = False) -> tuple[dict[str, Resource[Any, Any, Any]], dict[str, Unsupported]]:
-    """Every kind that this guest can do, and why not the others."""
+def kinds(
+    rules: Policy, *, rehearse: bool = False
+) -> tuple[dict[str, Resource[Any, Any, Any]], dict[str, ReconcilerError]]:
+    """Every kind that this guest can do and may, and why not the others: those are not even looked at."""
     # Late: importing the kinds registers them, and `thaw` needs none of them.
     import reconciler.resources  # noqa: F401
 
     usable: dict[str, Resource[Any, Any, Any]] = {}
-    unusable: dict[str, Unsupported] = {}
+    unusable: dict[str, ReconcilerError] = {}
     for name, kind in sorted(Resource.kinds.items()):
         try:
+            rules.check_kind(name)
             usable[name] = kind(drivers.fill(kind, rehearse=rehearse))
-        except Unsupported as error:
+        except (Forbidden, Unsupported) as error:
             unusable[name] = error
     return usable, unusable
 
@@ -64,14 +67,19 @@ def policy(path: str, validation: Validation) -> Policy:
 
 
 def restrain(usable: Mapping[str, Resource[Any, Any, Any]], rules: Policy) -> None:
-    """Tell the drivers what they themselves must hold to: programs not to run, the longest lease."""
+    """Tell the drivers what they themselves must hold to, since no document has to name it."""
+    limits = {
+        "forbidden_commands": rules.commands,
+        "forbidden_paths": rules.paths,
+        "forbidden_users": rules.users,
+        "lease_s_max": rules.freeze_lease_s_max,
+    }
     for resource in usable.values():
         own = resource.driver if type(resource).several else (resource.driver,)
         for driver in own:
-            if hasattr(driver, "forbidden_commands"):
-                driver.forbidden_commands = rules.commands
-            if hasattr(driver, "lease_s_max"):
-                driver.lease_s_max = rules.freeze_lease_s_max
+            for name, limit in limits.items():
+                if hasattr(driver, name):
+                    setattr(driver, name, limit)
 
 
 def boot_id() -> str:

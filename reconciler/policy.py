@@ -18,8 +18,9 @@ _ACT = {
 }
 _PATH = {
     "type": "string",
-    "regex": r"[/*?\[][^\x00]*",
-    "meta": {"expected": "an absolute path, or a shell pattern of such"},
+    # A path is compared in its normal form.
+    "regex": r"(?!.*//)(?!.*/\.\.?(?:/|$))[/*?\[][^\x00]*",
+    "meta": {"expected": "an absolute path without //, . and .., or a shell pattern of such"},
 }
 RULES = {
     "forbid": {
@@ -57,8 +58,8 @@ class Policy:
         """Raises Forbidden for the first user, path or command that the document may not reach for."""
         patterns = {"user": self.users, "path": self.paths, "command": self.commands}
         for touch in touches:
-            names = _with_parents(touch.name) if touch.what == "path" else (touch.name,)
-            if any(_matches(name, patterns[touch.what]) for name in names):
+            forbids = covers if touch.what == "path" else _matches
+            if forbids(touch.name, patterns[touch.what]):
                 raise Forbidden(
                     f"cannot manage {kind} of {touch.name}: "
                     f"forbidden by the guest's policy (forbid.{touch.what}s)"
@@ -81,6 +82,11 @@ def without_effect(policy: Policy, kinds: Iterable[str]) -> list[tuple[str, int,
         for field, number, word, kind in named
         if not any(fnmatchcase(name, kind) for name in known)
     ]
+
+
+def covers(path: str, patterns: Iterable[str]) -> bool:
+    """Whether one of the patterns means `path`, or a folder that it lies in."""
+    return any(_matches(name, patterns) for name in _with_parents(path))
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:

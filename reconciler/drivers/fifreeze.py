@@ -12,6 +12,7 @@ from reconciler.errors import DriverError, Forbidden
 from reconciler.guarding import hooks, kernel, ledger, rescue
 from reconciler.guarding.link import Link, LinkLost, LinkSilent
 from reconciler.mounts import Line, Mount, hidden, parse, why_not
+from reconciler.policy import covers
 from reconciler.resource import Json, Watch
 from reconciler.resources.filesystems import Freeze, Freezer, PastFreeze, Seen
 from reconciler.sysblock import beneath
@@ -19,6 +20,7 @@ from reconciler.sysblock import beneath
 MOUNTINFO = "/proc/self/mountinfo"
 _THAW_S = 2.0  # a thaw takes milliseconds; after this the guardian is taken for hung, and done without
 _TRIM_FAULTS_MAX = 32  # named in the status
+_FORBIDDEN = "forbidden by the guest's policy (forbid.paths)"
 
 
 class FiFreeze(Freezer):
@@ -30,6 +32,7 @@ class FiFreeze(Freezer):
         """`below`: mounts elsewhere are not seen, and so never frozen."""
         self.lease_s_max = 600.0
         self.forbidden_commands: tuple[str, ...] = ()  # shell patterns; the policy's
+        self.forbidden_paths: tuple[str, ...] = ()
         self.ioctl_s = 0.0  # what the kernel took for the last freeze
         self._ledger = ledger.Ledger(ledger_path)
         self._hooks_folder = hooks_folder
@@ -84,6 +87,9 @@ class FiFreeze(Freezer):
         )
 
     def freeze(self, generation: int, lease_s: float, mounts: Sequence[Mount]) -> None:
+        for mount in mounts:
+            if covers(mount.path, self.forbidden_paths):
+                raise Forbidden(f"cannot freeze {mount.path}: {_FORBIDDEN}")
         message: dict[str, Json] = {
             "do": "freeze",
             "generation": generation,
@@ -138,6 +144,9 @@ class FiFreeze(Freezer):
         trimmed: dict[str, int] = {}
         refused: dict[str, str] = {}
         for mount in mounts:
+            if covers(mount.path, self.forbidden_paths):
+                refused[mount.path] = _FORBIDDEN
+                continue
             try:
                 fd = kernel.open_mount(mount.path)
                 try:

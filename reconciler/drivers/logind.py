@@ -4,6 +4,8 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 from reconciler.dbus import Bus, BusError, NoAnswer, Peer
@@ -48,6 +50,7 @@ _SCRIPT = "kill -TERM -1; sleep 5; kill -KILL -1; exec /bin/systemctl --force"  
 
 class LogindSessions(Sessions):
     needs = _NEEDS
+    forbidden_users: tuple[str, ...] = ()  # shell patterns; the policy's
 
     def __init__(self) -> None:
         self._bus = Bus(
@@ -81,7 +84,8 @@ class LogindSessions(Sessions):
                 found = self._bus.properties(Peer(_NAME, path, f"{_NAME}.Session"))
             except BusError:
                 continue  # it ended since it was listed
-            logins.append(_login(id, uid, user, found))
+            forbidden = any(fnmatchcase(user, pattern) for pattern in self.forbidden_users)
+            logins.append(replace(_login(id, uid, user, found), forbidden=forbidden))
         return tuple(logins)
 
     def lock(self, session: str) -> None:

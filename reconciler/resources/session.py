@@ -66,6 +66,7 @@ class Login:
     remote: bool = False
     locked: bool = False
     idle_since: str = ""  # RFC 3339; empty while somebody is busy there
+    forbidden: bool = False  # the guest's policy keeps it from us
 
     @property
     def active(self) -> bool:
@@ -112,7 +113,7 @@ class Sessions(Driver, Protocol):
         """CLOCK_BOOTTIME in seconds, and the wall clock as RFC 3339 in UTC, to the second."""
 
     def sessions(self) -> tuple[Login, ...]:
-        """Every login session."""
+        """Every login session, with `forbidden` where the policy says so of its user."""
 
     def lock(self, session: str) -> None:
         """Ask the session's locker; returns before it has answered."""
@@ -231,6 +232,9 @@ class Session(Resource[Desired, Observed, Sessions], kind="session"):
             if desired.locked_until and not _insists(desired, observed):
                 return Verdict(True, "Elapsed", f"the lock was asked for until {desired.locked_until}")
             count = {0: "no session", 1: "1 session"}.get(len(targets), f"{len(targets)} sessions")
+            if kept := {login.id for login in targets if _state(login) != desired.state}:
+                words = _said("the guest's policy forbids (forbid.users)", targets, kept)
+                return Verdict(False, "Forbidden", words, failed=True)
             return Verdict(True, "InSync", f"{count} {desired.state}" if targets else count)
         if changes:
             asked = {change.target for change in changes}
@@ -314,7 +318,8 @@ def _wrong(desired: Desired, observed: Observed) -> list[Login]:
     return [
         login
         for login in _targets(desired, observed)
-        if _state(login) != desired.state or observed.pending.get(login.id, want) != want
+        if (_state(login) != desired.state or observed.pending.get(login.id, want) != want)
+        and not login.forbidden
     ]
 
 

@@ -58,6 +58,9 @@ def test_all_that_is_wrong_with_it() -> None:
         pytest.param("users: ['']", "must", id="no-user"),
         pytest.param("paths: [etc/ssh]", "must be an absolute path", id="relative-path"),
         pytest.param("commands: [lvm]", "must be an absolute path", id="relative-command"),
+        pytest.param("paths: [/etc//ssh]", "must be an absolute path without", id="doubled-slash"),
+        pytest.param("paths: [/etc/./ssh]", "must be an absolute path without", id="dot"),
+        pytest.param("paths: [/srv/..]", "must be an absolute path without", id="dots"),
     ],
 )
 def test_what_would_forbid_nothing_is_refused(forbid: str, fault: str) -> None:
@@ -67,7 +70,15 @@ def test_what_would_forbid_nothing_is_refused(forbid: str, fault: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "forbid", ["kinds: ['*']", "kinds: ['[a-f]*']", "acts: ['*.re*']", "acts: ['*']", "acts: ['power*']"]
+    "forbid",
+    [
+        "kinds: ['*']",
+        "kinds: ['[a-f]*']",
+        "acts: ['*.re*']",
+        "acts: ['*']",
+        "acts: ['power*']",
+        "paths: [/srv/..x, /.y/]",
+    ],
 )
 def test_patterns_that_may_match_are_taken(forbid: str) -> None:
     assert read_policy(f"forbid: {{{forbid}}}") != Policy()

@@ -125,6 +125,15 @@ def test_a_hook_that_the_policy_forbids_refuses_the_freeze(driver: FiFreeze, tmp
 
 
 @pytest.mark.root
+def test_a_mount_that_the_policy_forbids_refuses_the_freeze_of_all(driver: FiFreeze) -> None:
+    driver.forbidden_paths = ("/srv",)
+    data = Mount(id=1, path="/srv/data", type="ext4", device="9:9")
+    with pytest.raises(Forbidden, match=r"/srv/data.*forbid\.paths"):
+        driver.freeze(1, 5, [data])
+    driver.trim("t", 0, [data])
+    assert "forbid.paths" in driver.look().trimmed["refused"]["/srv/data"]
+
+
 def test_it_sees_mounts_and_what_backs_them(disk: Path, driver: FiFreeze) -> None:
     (mount,) = driver.look().mounts
     assert (mount.path, mount.type, mount.why_not) == (str(disk), "ext4", "")

@@ -99,6 +99,12 @@ def test_a_session_that_ends_between_two_calls_is_not_seen(
     assert [login.id for login in sessions.sessions()] == ["3"]
 
 
+def test_marks_whom_the_policy_forbids(guest: FakeLogind, sessions: LogindSessions) -> None:
+    guest.sessions = {"2": FakeSession("alice", 1000), "3": FakeSession("root", 0)}
+    sessions.forbidden_users = ("ro*",)
+    assert {login.user: login.forbidden for login in sessions.sessions()} == {"alice": False, "root": True}
+
+
 def test_locks_unlocks_and_ends(guest: FakeLogind, sessions: LogindSessions) -> None:
     guest.sessions = {"2": FakeSession("alice", 1000)}
     sessions.lock("2")

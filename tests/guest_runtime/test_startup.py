@@ -77,9 +77,16 @@ def test_a_policy_that_was_lost_is_not_taken_for_none(
 
 
 def test_drivers_are_told_what_they_must_hold_to() -> None:
-    usable, _ = startup.kinds(rehearse=True)
-    startup.restrain(usable, Policy(commands=("/opt/*",), freeze_lease_s_max=5))
+    usable, _ = startup.kinds(Policy(), rehearse=True)
+    startup.restrain(usable, Policy(commands=("/opt/*",), paths=("/srv",), freeze_lease_s_max=5))
     freezer = usable["filesystems"].driver
+    assert freezer.forbidden_paths == ("/srv",)
     assert (freezer.lease_s_max, freezer.forbidden_commands) == (5, ("/opt/*",))
     metrics = [d for d in usable["report"].driver if hasattr(d, "forbidden_commands")]
     assert [driver.forbidden_commands for driver in metrics] == [("/opt/*",)]
+
+
+def test_a_forbidden_kind_is_not_even_looked_at() -> None:
+    usable, unusable = startup.kinds(Policy(kinds=("host*",)), rehearse=True)
+    assert "hostname" not in usable
+    assert "forbid.kinds" in str(unusable["hostname"])

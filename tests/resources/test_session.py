@@ -75,6 +75,16 @@ def test_plan(desired: Desired, observed: Observed, acts: list[tuple[str, str]])
     assert verbs(desired, observed) == acts
 
 
+def test_who_is_forbidden_is_left_alone_and_said() -> None:
+    root = Login(id="9", user="root", seat="seat0", forbidden=True)
+    desired = Desired(state="locked")
+    assert verbs(desired, seen(SCREEN, root)) == [("lock", "2")]
+    verdict = Session.verdict(desired, seen(locked(SCREEN), root), ())
+    assert (verdict.ready, verdict.reason, verdict.failed) == (False, "Forbidden", True)
+    assert verdict.message == "the guest's policy forbids (forbid.users): 9 (root, seat0)"
+    assert Session.verdict(desired, seen(locked(SCREEN), locked(root)), ()).ready
+
+
 def test_unlocking_lets_the_rest_proceed() -> None:
     desired = Desired(state="unlocked")
     assert Session.plan(desired, Session.diff(desired, seen(locked(SCREEN)))) == (
