@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 FILES = "PATH"  # an argument with this metavar is a file
-WORDS = {"WHAT": ("status", "spec"), "FIELD": ("spec", "metadata")}  # what an open argument often is
 
 
 @dataclass(frozen=True)
@@ -23,16 +22,31 @@ def commands(parser: argparse.ArgumentParser) -> Mapping[str, tuple[str, Sequenc
     """Every command with its help and its words; an empty name for those before the command."""
     inner = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
     helps = {action.dest: action.help or "" for action in inner._choices_actions}
-    found = {name: (helps[name], tuple(_words(sub))) for name, sub in inner.choices.items()}
-    return {"": ("", tuple(w for w in _words(parser) if w.names)), **found}
+    open_words = _open_words()
+    found = {name: (helps[name], tuple(_words(sub, open_words))) for name, sub in inner.choices.items()}
+    return {"": ("", tuple(w for w in _words(parser, open_words) if w.names)), **found}
 
 
-def _words(parser: argparse.ArgumentParser) -> Iterator[Word]:
+def _open_words() -> Mapping[str, tuple[str, ...]]:
+    """What a value often is that may be anything, by its metavar."""
+    # Late: the kinds take 100 ms, and whoever asks for help needs none of them.
+    from reconciler.documents.kinds import every_kind
+    from reconciler.host.following import PHASES
+
+    kinds = tuple(sorted(every_kind()))
+    return {
+        "WHAT": ("status", "spec", *kinds),
+        "FIELD": ("spec", "metadata", *kinds),
+        "CONDITION": (*PHASES, *kinds),
+    }
+
+
+def _words(parser: argparse.ArgumentParser, open_words: Mapping[str, tuple[str, ...]]) -> Iterator[Word]:
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             continue
         metavar = action.metavar if isinstance(action.metavar, str) else ""
-        choices = tuple(str(choice) for choice in (action.choices or WORDS.get(metavar) or ()))
+        choices = tuple(str(choice) for choice in (action.choices or open_words.get(metavar) or ()))
         yield Word(
             names=tuple(action.option_strings),
             help=" ".join((action.help or "").split()),
@@ -82,6 +96,12 @@ _BASH = """\
 _reconciler() {{
     local current=${{COMP_WORDS[COMP_CWORD]}} previous=${{COMP_WORDS[COMP_CWORD-1]}}
     local command= words= options= files= position
+    # The = of --option=value is a word by itself to bash.
+    if [[ $current == = ]]; then
+        current=
+    elif [[ $previous == = ]]; then
+        previous=${{COMP_WORDS[COMP_CWORD-2]}}
+    fi
     # Names of files may hold spaces: what is offered stands one a line.
     local IFS=$'\\n'
     COMPREPLY=()
