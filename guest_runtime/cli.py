@@ -37,7 +37,7 @@ class Usage(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 done, 1 the answer is no, 2 wrong usage or a document that is refused."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given in (["--help"], ["-h"]):
+    if {"--help", "-h"} & set(given):  # `run --help` too
         print(USAGE, end="")
         return 0
     if given == ["--version"]:

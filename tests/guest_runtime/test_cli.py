@@ -43,6 +43,14 @@ def test_a_policy_that_makes_no_sense_ends_with_2(tmp_path: Path, capsys: pytest
     assert f"{policy}:1" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", ["--help", "-h", "run --help", "check -h", "run --channel unix:/a --help"])
+def test_whoever_asks_for_help_is_told_the_usage(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words.split()) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("usage: guest-reconciler run")
+    assert said.err == ""
+
+
 def test_it_says_its_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("guest-reconciler ")
