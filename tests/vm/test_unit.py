@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from reconciler.resources.report import KEPT
 from tests.vm.guest import PORT, Guest
 from tests.vm.product import UNIT, again, agent, configure
 from tests.vm.wire import Host
@@ -12,7 +13,14 @@ Record = Callable[[str, object], None]
 pytestmark = pytest.mark.vm
 
 EXPOSURE_MAX = 5.0  # measured 4.9; what is left is what freezing and shutting down take
-RSS_MIB_MAX = 18  # measured 16.9; the aim is 16, and this holds what was reached
+RSS_MIB_MAX = 16  # measured 15.4, also just after the document
+EVERYTHING = {
+    "filesystems": "thawed",
+    "hostname": "web-01",
+    "power": "running",
+    "report": sorted(KEPT),
+    "session": "unlocked",
+}
 WAKEUPS_MAX = 2  # a minute, in a guest that has what its document says
 
 
@@ -78,8 +86,13 @@ def test_it_sees_the_mounts_of_the_guest(guest: Guest) -> None:
 
 
 def test_it_is_small(guest: Guest, host: Host, record_property: Record) -> None:
-    host.converge({"hostname": "web-01", "report": ["memory", "nics", "apps"]})
-    rss_kib = int(guest.text(f"awk '/VmRSS/ {{print $2}}' /proc/{agent(guest)}/status"))
+    host.converge(EVERYTHING)
+    rss = f"awk '/VmRSS/ {{print $2}}' /proc/{agent(guest)}/status"
+    record_property("rss_kib_at_once", int(guest.text(rss)))
+    # The process that reads documents leaves after 30 s, and then the daemon gives back what it can.
+    guest.wait_until(f"! pgrep -P {agent(guest)} -f validator", 60)
+    guest.run("sleep 5")
+    rss_kib = int(guest.text(rss))
     record_property("rss_kib", rss_kib)
     assert rss_kib <= RSS_MIB_MAX << 10
 
