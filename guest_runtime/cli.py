@@ -102,6 +102,8 @@ def run(options: Options) -> int:
     from reconciler.loop import Setting
     from reconciler.transports import open_endpoint
 
+    # From here on imports come late, perhaps while the disk is frozen that would take their compiled code.
+    sys.dont_write_bytecode = True
     hold_standard_descriptors()
     validation = Validation()
     try:

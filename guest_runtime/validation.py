@@ -5,6 +5,7 @@ import os
 import select
 import sys
 import threading
+from contextlib import suppress
 
 from reconciler.errors import Busy, Fault, InvalidSpec
 from reconciler.resource import Json
@@ -45,7 +46,8 @@ class Validation:
         if self._one.acquire(blocking=False):
             try:
                 if self._pid == 0:
-                    self._start()
+                    with suppress(Busy):  # whoever asks will hear of it
+                        self._start()
             finally:
                 self._one.release()
 
@@ -66,23 +68,32 @@ class Validation:
         # Where we ourselves were found, which the child's own start would not always find.
         folders = [os.path.dirname(os.path.dirname(__file__)), *sys.path]
         code = f"import sys; sys.path[:] = {folders!r}; from guest_runtime.validator import main; main()"
-        self._pid = os.posix_spawn(
-            sys.executable,
-            [sys.executable, "-I", "-S", "-c", code],
-            {"MALLOC_ARENA_MAX": "1", "LC_ALL": "C.UTF-8"},
-            file_actions=[
-                (os.POSIX_SPAWN_DUP2, theirs_in, 0),
-                (os.POSIX_SPAWN_DUP2, theirs_out, 1),
-            ],
-        )
-        os.close(theirs_in)
-        os.close(theirs_out)
+        try:
+            self._pid = os.posix_spawn(
+                sys.executable,
+                # -B: compiled code could go to a frozen disk, and the document that thaws it would wait.
+                [sys.executable, "-I", "-S", "-B", "-c", code],
+                {"MALLOC_ARENA_MAX": "1", "LC_ALL": "C.UTF-8"},
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, theirs_in, 0),
+                    (os.POSIX_SPAWN_DUP2, theirs_out, 1),
+                ],
+            )
+        except OSError as error:
+            os.close(ours_in)
+            os.close(ours_out)
+            raise Busy(f"cannot read the document: {error.strerror}") from error
+        finally:
+            os.close(theirs_in)
+            os.close(theirs_out)
+        os.set_blocking(ours_out, False)
         self._to, self._from = ours_out, ours_in
 
     def _exchange(self, line: bytes) -> bytes | None:
         """One line there and one back; None when the child ended or is late."""
         try:
-            _write(self._to, line)
+            if not _write(self._to, line):
+                return None
             answer = bytearray()
             while not answer.endswith(b"\n"):
                 if not select.select([self._from], [], [], DEADLINE_S)[0]:
@@ -108,7 +119,11 @@ class Validation:
         self._pid, self._to, self._from = 0, -1, -1
 
 
-def _write(fd: int, data: bytes) -> None:
+def _write(fd: int, data: bytes) -> bool:
+    """Whether all of it was taken; a child that stands still takes no more than a pipe holds."""
     view = memoryview(data)
     while view:
+        if not select.select([], [fd], [], DEADLINE_S)[1]:
+            return False
         view = view[os.write(fd, view) :]
+    return True
