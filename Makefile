@@ -10,8 +10,13 @@ SYSTEM  ?= /usr/lib
 BIN   := .venv/bin
 STAMP := build/stamps
 # All that boots a guest, freezes a loop mount or talks to the real thing in a test.
-PACKAGES := qemu-system-x86 qemu-utils mmdebstrap e2fsprogs xfsprogs btrfs-progs dosfstools fdisk \
-    util-linux iproute2 kmod lvm2 mdadm cryptsetup-bin collectd-core dbus rpm
+PACKAGES = qemu-system-x86 qemu-utils mmdebstrap e2fsprogs xfsprogs btrfs-progs dosfstools fdisk \
+    util-linux iproute2 kmod lvm2 mdadm cryptsetup-bin $(TOOLS)
+# The programs that tests talk to without root.
+TOOLS := collectd-core dbus rpm
+
+# Debian's users find collectd and mkfs only so.
+export PATH := $(PATH):/usr/sbin:/sbin
 
 .PHONY: run vm picture test test-fast bench venv install uninstall clean
 
@@ -31,25 +36,28 @@ picture: venv $(STAMP)/packages
 test: venv $(STAMP)/packages
 	$(BIN)/python -m pytest $(PYTEST)
 
-test-fast: venv
+## While you work: without root, but for what has to be installed, and without guests.
+test-fast: venv $(STAMP)/tools
 	$(BIN)/python -m pytest -m 'not vm and not root' $(PYTEST)
 
 bench: venv
 	$(BIN)/python -m bench
 
-venv: $(STAMP)/venv
+venv: .venv/made
 
-$(STAMP)/venv: pyproject.toml
-	@mkdir -p $(@D)
-	# Debian keeps ensurepip in a package of its own.
+# Its stamp lies inside, and goes where it goes.
+.venv/made: pyproject.toml
+	@# Debian keeps ensurepip in a package of its own.
 	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(MAKE) --no-print-directory apt WANTED=python3-venv
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,host]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
-$(STAMP)/packages: Makefile
+$(STAMP)/packages: WANTED = $(PACKAGES)
+$(STAMP)/tools: WANTED = $(TOOLS)
+$(STAMP)/packages $(STAMP)/tools: Makefile
 	@mkdir -p $(@D)
-	@$(MAKE) --no-print-directory apt WANTED='$(PACKAGES)'
+	@$(MAKE) --no-print-directory apt WANTED='$(WANTED)'
 	@touch $@
 
 # Asks apt for what is missing only, and for its lists only where there are none.

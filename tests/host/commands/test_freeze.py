@@ -191,7 +191,7 @@ def test_a_signal_before_the_command_starts(guest: Served) -> None:
         if generation == 4:
             guest.guest.freeze = None
             guest.guest.reasons["filesystems"] = "Drifted"
-            subprocess.run(["kill", "-TERM", str(pid[0])], check=True)
+            os.kill(pid[0], signal.SIGTERM)
 
     guest.guest.adopt = without_freezing  # type: ignore[method-assign]
     with _freeze(guest, "touch", str(guest.path.parent / "x")) as process:
