@@ -558,7 +558,7 @@ def test_an_act_that_could_not_be_done_fails_in_a_rehearsal_too() -> None:
     def refuse(*_: object) -> None:
         raise Unsupported("cannot open the door: it is a wall")
 
-    type(world.loop.tracks["door"].resource).foresee = staticmethod(refuse)  # type: ignore[method-assign]
+    type(world.loop.tracks["door"].resource).foresee = staticmethod(refuse)  # type: ignore[assignment]
     world.offer(1, door={"open": True}, lamp=LIT)
     world.pass_time(10)
     assert world.condition("lamp") == ("True", "InSync")
