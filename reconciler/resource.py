@@ -49,7 +49,7 @@ class Action:
     verb: str
     target: str
     phase: Phase = Phase.CHANGE
-    token: str | None = None  # recorded durably before the act, which is then done at most once
+    token: str | None = None  # ACT@... or ACT:..., saved before the act, which is then done at most once
     value: Json = None  # whatever else the act needs, as JSON; never a secret
 
 

@@ -24,7 +24,9 @@ from reconciler.errors import DriverError
 from reconciler.resource import Deed, Json, Past
 from reconciler.spec import Spec
 
-DEEDS_MAX = 256  # for each kind; a host that repeats a token after 256 newer ones is not a retry
+# Of one kind and one act: a host that repeats a token after 256 newer ones is not a retry, but a
+# token for a trim may stand in the document over any number of freezes.
+DEEDS_MAX = 256
 STATE_BYTES_MAX = 64 << 20  # the longest document that can be transferred, escaped, and every deed
 _FORMAT = 1
 
@@ -192,8 +194,10 @@ class Store:
     def _record(self, kind: str, token: str, deed: Deed) -> None:
         with self._data:
             deeds = dict(self._state.deeds.get(kind, {}))
+            deeds.pop(token, None)  # used anew it is the newest, and stands last
             deeds[token] = deed
-            for oldest in list(deeds)[:-DEEDS_MAX]:
+            alike = [known for known in deeds if _act_of(known) == _act_of(token)]
+            for oldest in alike[:-DEEDS_MAX]:
                 del deeds[oldest]
             self._state = replace(self._state, deeds={**self._state.deeds, kind: deeds})
 
@@ -207,6 +211,11 @@ class Store:
             # Better to know nothing than to guess; `begin` refuses until a person has looked.
             self._disk.set_aside()
             return _State()
+
+
+def _act_of(token: str) -> str:
+    """What stands before the first `@` or `:`, as in `trim@weekly-12` and `reboot:7`."""
+    return token[: min((place for mark in "@:" if (place := token.find(mark)) >= 0), default=0)]
 
 
 def _encode(state: _State) -> bytes:

@@ -157,6 +157,28 @@ def test_deeds_are_bounded_and_the_oldest_go_first() -> None:
     assert len(json.loads(disk.content or b"")["deeds"]["bell"]) == DEEDS_MAX
 
 
+@pytest.mark.parametrize("token", ["trim@weekly:12", "reboot:a@b"])
+def test_acts_of_another_sort_push_no_token_out(token: str) -> None:
+    store = Store(MemoryDisk(), "boot-1")
+    store.begin("bell", token)
+    for number in range(DEEDS_MAX + 1):
+        store.begin("bell", f"freeze@{number}")
+    assert store.past("bell").spent(token)
+    assert not store.past("bell").spent("freeze@0")
+
+
+def test_a_token_that_is_used_anew_is_the_newest() -> None:
+    store = Store(MemoryDisk(), "boot-1")
+    store.begin("bell", "ring@again")
+    store.refuse("bell", "ring@again", "busy")
+    for number in range(DEEDS_MAX - 1):
+        store.begin("bell", f"ring@{number}")
+    store.begin("bell", "ring@again")
+    store.finish("bell", "ring@again")
+    store.begin("bell", "ring@one-more")
+    assert store.past("bell").spent("ring@again")
+
+
 def test_settling_counts_for_one_generation() -> None:
     store = Store(MemoryDisk(), "boot-1")
     store.settle("lamp")
