@@ -45,7 +45,7 @@ class Mount:
 
 def parse(mountinfo: str) -> tuple[Line, ...]:
     """The lines that make sense, in their order."""
-    return tuple(line for text in mountinfo.splitlines() if (line := _parse_line(text)))
+    return tuple(line for text in mountinfo.split("\n") if (line := _parse_line(text)))
 
 
 def hidden(lines: Sequence[Line]) -> frozenset[int]:

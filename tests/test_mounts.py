@@ -33,6 +33,12 @@ def test_mountinfo_is_read_and_what_makes_no_sense_left_out() -> None:
     assert (LINES[3].device, LINES[3].type, LINES[3].source) == ("252:2", "xfs", "/dev/vda2")
 
 
+@pytest.mark.parametrize("strange", ["\r", "\f", "\x1c", "\x85", "\u2028"])
+def test_only_a_line_feed_ends_a_line(strange: str) -> None:
+    [line] = parse(f"30 22 252:2 / /srv/a{strange}b rw - xfs /dev/vda2 rw\n")
+    assert line.path == f"/srv/a{strange}b"
+
+
 def test_why_a_mount_cannot_freeze() -> None:
     assert [why_not(line, hidden(LINES)) for line in LINES] == [
         "",

@@ -204,7 +204,7 @@ class FiFreeze(Freezer):
         return found
 
     def _mounts(self) -> tuple[Mount, ...]:
-        with open(MOUNTINFO, errors="surrogateescape") as file:
+        with open(MOUNTINFO, errors="surrogateescape", newline="\n") as file:
             lines = parse(file.read())
         unseen = hidden(lines)
         return tuple(

@@ -34,7 +34,7 @@ def _thaw(ledger: Ledger, ended: str) -> list[str]:
     held = ledger.read().get("held")
     if held is None:
         return []
-    with open("/proc/self/mountinfo", errors="surrogateescape") as file:
+    with open("/proc/self/mountinfo", errors="surrogateescape", newline="\n") as file:
         lines = mounts.parse(file.read())
     hidden = mounts.hidden(lines)
     paths = {line.device: line.path for line in lines if line.id not in hidden}

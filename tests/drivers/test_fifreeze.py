@@ -124,7 +124,6 @@ def test_a_hook_that_the_policy_forbids_refuses_the_freeze(driver: FiFreeze, tmp
         driver.freeze(7, 60.0, [])
 
 
-@pytest.mark.root
 def test_a_mount_that_the_policy_forbids_refuses_the_freeze_of_all(driver: FiFreeze) -> None:
     driver.forbidden_paths = ("/srv",)
     data = Mount(id=1, path="/srv/data", type="ext4", device="9:9")
@@ -134,6 +133,16 @@ def test_a_mount_that_the_policy_forbids_refuses_the_freeze_of_all(driver: FiFre
     assert "forbid.paths" in driver.look().trimmed["refused"]["/srv/data"]
 
 
+@pytest.mark.root
+def test_a_mount_point_of_any_name_is_seen(disk: Path, driver: FiFreeze) -> None:
+    strange = disk.parent / "a\rb\u2028c"
+    strange.mkdir()
+    run("mount", "--bind", str(disk), str(strange))
+    assert {mount.path for mount in driver.look().mounts} == {str(disk), str(strange)}
+    run("umount", str(strange))
+
+
+@pytest.mark.root
 def test_it_sees_mounts_and_what_backs_them(disk: Path, driver: FiFreeze) -> None:
     (mount,) = driver.look().mounts
     assert (mount.path, mount.type, mount.why_not) == (str(disk), "ext4", "")
