@@ -4,12 +4,10 @@
         applied = await guest.apply({"hostname": {"name": "web-01"}})
         status = await guest.wait(converged(applied.generation), timeout_s=60)  # from `following`
 
-1. A dropped channel costs nothing: the next connection says hello, goes on with the status
-   where this one stopped, and sends again what has no answer. Every method may be sent
-   twice (specs/channel.md, section 4).
+1. A dropped channel costs nothing: the next connection says hello, goes on with the status where this one
+   stopped, and sends again what has no answer. Every method may be sent twice (specs/channel.md, section 4).
 2. Every wait has an end. What a guest sends is bounded and checked before use.
-3. Whatever may have been lost, said by the guest or seen here, ends in the same turn:
-   hello, subscribe.
+3. Whatever may have been lost, said by the guest or seen here, ends in the same turn: hello, subscribe.
 """
 
 import asyncio
@@ -180,9 +178,11 @@ class Guest:
         self._subscribe()
         while True:
             turned = self._turned
-            if self.hello.boot_id != boot_id:
+            events, upto, lost = await self.events(since)
+            if self.hello.boot_id != boot_id:  # what was asked for was of the boot before
                 boot_id, since = self.hello.boot_id, 0
-            events, since, lost = await self.events(since)
+                continue
+            since = upto
             if events or lost:
                 yield events, lost
             await self._next(turned)

@@ -255,6 +255,29 @@ def test_events_come_once_each() -> None:
     run(work())
 
 
+def test_events_of_another_boot_come_once_each() -> None:
+    async def work() -> None:
+        guest = FakeGuest()
+        wire = Wire(guest)
+        async with connect(wire.open) as client:
+            seen: list[int] = []
+            guest.adopt(1, SPEC)
+            guest.adopt(2, OTHER)
+            async for events, _ in client.new_events():
+                seen += [event["seq"] for event in events]
+                if len(seen) >= 5:
+                    break
+                if len(seen) == 2:
+                    guest.events.clear()
+                    guest.reboot()
+                    for generation in (3, 4, 5):
+                        guest.adopt(generation, SPEC)
+                    wire.streams[-1].drop()
+        assert seen == [1, 2, 1, 2, 3]
+
+    run(work())
+
+
 @pytest.mark.parametrize(
     ("refuse", "why"),
     [
