@@ -6,12 +6,14 @@ start a process at every look, and stop it half a minute later.
 
 import errno
 import os
-import select
 import socket
+import stat
+from contextlib import suppress
 
 from reconciler.dbus import Bus, Peer
 from reconciler.errors import DriverError
 from reconciler.inotify import Folders
+from reconciler.polled import PolledFile
 from reconciler.resource import Watch
 from reconciler.resources.hostname import Name, Names, Observed, fqdn_of, pretty_of, static_of
 
@@ -40,7 +42,11 @@ class _Files:
         )
 
     def watches(self) -> tuple[Watch, ...]:
-        return Folders(self._etc, names=("hostname", "hosts", "machine-info")), KernelName()
+        files = Folders(self._etc, names=("hostname", "hosts", "machine-info"))
+        try:
+            return files, PolledFile("/proc/sys/kernel/hostname")
+        except OSError:
+            return (files,)  # a container may hide it
 
     def _text(self, name: str) -> str:
         try:
@@ -95,38 +101,17 @@ class Uname(_Files, Names):
     def _replace(self, name: str, text: str) -> None:
         path = f"{self._etc}/{name}"
         fresh = f"{path}.new"
-        _write(fresh, text)
         try:
+            _write(fresh, text)
+            # Everybody reads it, whatever the agent's own umask.
+            os.chmod(fresh, stat.S_IMODE(os.stat(path).st_mode) if os.path.exists(path) else 0o644)
             os.rename(fresh, path)
         except OSError as error:
-            os.unlink(fresh)
+            with suppress(OSError):
+                os.unlink(fresh)
             if error.errno != errno.EBUSY:
                 raise
             _write(path, text)  # a container's runtime has mounted the file itself
-
-
-class KernelName:
-    """A `Watch` on the kernel's name, by whomever it is set; proc_sys_poll of the kernel."""
-
-    def __init__(self) -> None:
-        self._file = os.open("/proc/sys/kernel/hostname", os.O_RDONLY | os.O_CLOEXEC)
-        self._epoll = select.epoll()
-        # Edge-triggered, as the file can always be read; a change shows as an error condition.
-        self._epoll.register(self._file, select.EPOLLPRI | select.EPOLLET)
-        self._last = socket.gethostname()
-
-    def fileno(self) -> int:
-        return self._epoll.fileno()
-
-    def drain(self) -> bool:
-        self._epoll.poll(0)
-        # The kernel tells of a change once, and whoever waited for it has been told.
-        last, self._last = self._last, socket.gethostname()
-        return last != self._last
-
-    def close(self) -> None:
-        self._epoll.close()
-        os.close(self._file)
 
 
 def with_pretty(machine_info: str, pretty: str) -> str:

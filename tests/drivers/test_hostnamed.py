@@ -73,6 +73,32 @@ def test_sets_names_without_hostnamed(etc: Path, kernel: list[str]) -> None:
     assert sorted(os.listdir(etc)) == ["hostname", "hosts", "machine-info"]
 
 
+def test_names_are_for_everybody_whatever_the_umask(etc: Path, kernel: list[str]) -> None:
+    (etc / "machine-info").unlink()
+    (etc / "hostname").chmod(0o640)
+    umask = os.umask(0o077)
+    try:
+        Uname(str(etc)).set("static", "db")
+        Uname(str(etc)).set("pretty", "Db")
+    finally:
+        os.umask(umask)
+    modes = {name: (etc / name).stat().st_mode & 0o777 for name in ("hostname", "machine-info")}
+    assert modes == {"hostname": 0o640, "machine-info": 0o644}
+
+
+def test_a_full_disk_keeps_the_old_name_and_no_half_of_a_new_one(
+    etc: Path, kernel: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DriverError, match="No space left"):
+        Uname(str(etc)).set("static", "db")
+    assert (etc / "hostname").read_text() == "web\n"
+    assert sorted(os.listdir(etc)) == ["hostname", "hosts", "machine-info"]
+
+
 def test_a_file_that_is_a_mount_is_written_in_place(
     etc: Path, kernel: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,8 +190,8 @@ def test_wakes_when_a_name_is_written(etc: Path) -> None:
 
 _RENAME = """
 import select, socket
-from reconciler.drivers.hostnamed import KernelName
-watch, poll = KernelName(), select.poll()
+from reconciler.drivers.hostnamed import Uname
+(files, watch), poll = Uname().watches(), select.poll()
 poll.register(watch.fileno(), select.POLLIN)
 assert not poll.poll(0) and not watch.drain()
 socket.sethostname("changed")
