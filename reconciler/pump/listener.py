@@ -96,7 +96,11 @@ class Listener(ABC):
 
     def _welcome(self, peer: socket.socket) -> list[Event]:
         full = len(self._lines) >= CONNECTIONS_MAX
-        reason = f"{CONNECTIONS_MAX} connections are open" if full else self.refusal(peer)
+        try:
+            reason = f"{CONNECTIONS_MAX} connections are open" if full else self.refusal(peer)
+        except OSError:  # it has left already, and nobody can say any more who it was
+            peer.close()
+            return []
         if reason:
             peer.close()
             return self._tell(f"refused a connection on {self.name}: {reason}")

@@ -44,8 +44,10 @@ class SerialLine(Device):
         # Late: most guests have no serial line, and the agent is to stay small.
         import termios
 
-        from serial import Serial, SerialException
-
+        try:
+            from serial import Serial, SerialException
+        except ImportError:
+            raise Unsupported("pyserial is not installed here") from None
         try:
             line = Serial(self.path, self._baud, timeout=0, write_timeout=0, exclusive=True)
         except SerialException as error:
@@ -55,9 +57,13 @@ class SerialLine(Device):
         except ValueError as error:
             raise Unsupported(f"no speed of {self._baud} baud") from error
         # pyserial sets VMIN to 0, where a read without data looks like the end of the line.
-        attributes = termios.tcgetattr(line.fileno())
-        attributes[6][termios.VMIN] = 1
-        termios.tcsetattr(line.fileno(), termios.TCSANOW, attributes)
+        try:
+            attributes = termios.tcgetattr(line.fileno())
+            attributes[6][termios.VMIN] = 1
+            termios.tcsetattr(line.fileno(), termios.TCSANOW, attributes)
+        except termios.error as error:  # which is no OSError: unplugged just now
+            line.close()
+            raise OSError(*error.args) from error
         self._serial = line
         return line.fileno()
 

@@ -1,5 +1,6 @@
 """A listening socket and its connections, for real, over an abstract unix socket."""
 
+import errno
 import os
 import resource
 import socket
@@ -139,6 +140,20 @@ def test_who_is_refused_hears_nothing(endpoint: Abstract) -> None:
     with call(endpoint) as host:
         assert settle(endpoint) == [Trouble("refused a connection on test:: not you")]
         assert host.recv(1) == b""
+
+
+def test_who_left_before_we_asked_for_the_name_is_forgotten(
+    endpoint: Abstract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(_: socket.socket) -> str:
+        raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+
+    with monkeypatch.context() as patch, call(endpoint) as host:
+        patch.setattr(endpoint, "refusal", gone)
+        assert settle(endpoint) == []
+        assert host.recv(1) == b""
+    with call(endpoint):
+        only(Opened, settle(endpoint))
 
 
 def test_what_cannot_listen_says_why_and_tries_again() -> None:

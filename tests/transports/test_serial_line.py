@@ -1,7 +1,9 @@
 """The serial line with the real pyserial, on a pseudoterminal."""
 
+import errno
 import os
 import select
+import sys
 import termios
 from collections.abc import Iterator
 from pathlib import Path
@@ -140,6 +142,26 @@ def test_a_connection_closed_here_is_opened_anew_later(endpoint: SerialLine) -> 
 def test_what_is_no_serial_line_is_told(path: str) -> None:
     endpoint = SerialLine(path)
     assert only(Trouble, settle(endpoint)).message.startswith(f"cannot open serial:{path},115200: ")
+    endpoint.close()
+
+
+def test_without_pyserial_it_says_so(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "serial", None)
+    endpoint = SerialLine(str(wire.path))
+    assert only(Trouble, settle(endpoint)).message.endswith(": pyserial is not installed here")
+    endpoint.close()
+
+
+def test_a_line_that_is_unplugged_while_it_opens_is_told(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unplugged(_: int) -> None:
+        raise termios.error(errno.EIO, "Input/output error")
+
+    import serial  # before: it takes the function itself
+
+    endpoint = SerialLine(str(wire.path))
+    monkeypatch.setattr(serial.Serial, "_reconfigure_port", lambda *_, **__: None)
+    monkeypatch.setattr(termios, "tcgetattr", unplugged)
+    assert only(Trouble, settle(endpoint)).message.endswith(": Input/output error")
     endpoint.close()
 
 
