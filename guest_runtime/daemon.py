@@ -167,7 +167,8 @@ class Daemon:
         # One at a time, however often hosts say so.
         if not self._preparing.is_alive():
             self._preparing = threading.Thread(target=self._prepare, daemon=True)
-            self._preparing.start()
+            with suppress(RuntimeError):  # then it takes longer
+                self._preparing.start()
 
     def _prepare(self) -> None:
         self.validation.warm()
@@ -225,7 +226,12 @@ class Daemon:
             self._answers.append(lambda: answer(result, error))
             self._wake()
 
-        threading.Thread(target=work, daemon=True).start()
+        try:
+            threading.Thread(target=work, daemon=True).start()
+        except RuntimeError as fault:  # what programs of this guest have started may leave no room
+            error = DriverError(f"cannot go on: {fault}")
+            self._answers.append(lambda: answer(None, error))
+            self._wake()
 
     def _wake(self) -> None:
         with suppress(BlockingIOError):  # then it is ringing already
@@ -253,7 +259,7 @@ class Daemon:
             for driver in resource.drivers():
                 try:
                     watches = driver.watches() if isinstance(driver, Watching) else ()
-                except ReconcilerError as error:
+                except (ReconcilerError, OSError) as error:
                     self.log.say(f"{kind}: cannot watch for changes: {error}")
                     continue
                 for watch in watches:

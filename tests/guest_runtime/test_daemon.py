@@ -7,12 +7,17 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
+from guest_runtime.daemon import Daemon
+from guest_runtime.validation import Validation
+from reconciler.errors import ReconcilerError
+from reconciler.loop import Setting
 from reconciler.resource import Json
 
 PATIENCE_S = 20.0
@@ -162,3 +167,20 @@ def test_a_host_that_never_reads_keeps_nobody_waiting(start: Start) -> None:
     else:
         pytest.fail("the guest took 20 MB without an end")
     host.converge(1, {"hostname": "heard"})
+
+
+def test_without_room_for_a_thread_a_call_fails_and_the_daemon_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    daemon = Daemon(Setting(resources={}), [], str(tmp_path / "state"), Validation())
+    answers: list[tuple[object, ReconcilerError | None]] = []
+    monkeypatch.setattr(threading.Thread, "start", full)
+    daemon._background(lambda: 1, lambda result, error: answers.append((result, error)))
+    daemon.prepare()
+    daemon._take({daemon._bell})
+    assert [(result, str(error)) for result, error in answers] == [
+        (None, "cannot go on: can't start new thread")
+    ]
