@@ -72,15 +72,13 @@ class Policy:
             raise Forbidden(f"cannot do {act}: forbidden by the guest's policy (forbid.acts)")
 
 
-def without_effect(policy: Policy, kinds: Iterable[str]) -> list[tuple[str, int, str]]:
-    """Where in `forbid` no kind of these is meant, and what is written there."""
-    known = tuple(kinds)
-    named = [("kinds", number, word, word) for number, word in enumerate(policy.kinds)]
-    named += [("acts", number, word, word.partition(".")[0]) for number, word in enumerate(policy.acts)]
+def without_effect(patterns: Iterable[str], known: Iterable[str]) -> list[tuple[int, str]]:
+    """The patterns that match none of what is known, with their places."""
+    names = tuple(known)
     return [
-        (field, number, word)
-        for field, number, word, kind in named
-        if not any(fnmatchcase(name, kind) for name in known)
+        (place, pattern)
+        for place, pattern in enumerate(patterns)
+        if not any(fnmatchcase(name, pattern) for name in names)
     ]
 
 

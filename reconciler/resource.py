@@ -173,6 +173,7 @@ class Resource(ABC, Generic[DesiredT, ObservedT, DriverT]):
     summary: ClassVar[str]  # one sentence for `explain`
 
     # How it is kept.
+    verbs: ClassVar[frozenset[str]] = frozenset()  # of all actions that it may plan; a policy names them
     enforce: ClassVar[Literal["always", "once"]] = "always"
     several: ClassVar[bool] = False  # takes a tuple of every available driver, not the first
     section: ClassVar[Literal["observed", "inventory"]] = "observed"

@@ -1,5 +1,6 @@
 """The guest's policy file, as its administrator writes it, to a Policy."""
 
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from reconciler.documents.document import read_mapping
@@ -13,22 +14,23 @@ from reconciler.policy import RULES, Policy, without_effect
 def read_policy(text: str | bytes, *, source: str = "-") -> Policy:
     """An empty text forbids nothing. Raises InvalidSpec with all faults.
 
-    A kind that is not known is a fault too: mistyped, it would forbid nothing in silence.
+    A kind or an act that is not known is a fault too: mistyped, it would forbid nothing in silence.
     """
     written = read_mapping(text, RULES, source=source)
     values: dict[str, Any] = {name: tuple(patterns) for name, patterns in written.get("forbid", {}).items()}
     if "freezeLease" in written.get("limits", {}):
         values["freeze_lease_s_max"] = written["limits"]["freezeLease"]
     policy = Policy(**values)
-    faults = [
-        Fault(0, 0, f"forbid.{field}[{number}]", _unknown(word), source)
-        for field, number, word in without_effect(policy, every_kind())
-    ]
+    kinds = every_kind()
+    acts = [f"{name}.{verb}" for name, kind in kinds.items() for verb in sorted(kind.verbs)]
+    faults = [*_idle("kind", policy.kinds, kinds, source), *_idle("act", policy.acts, acts, source)]
     if faults:
         raise InvalidSpec(*faults)
     return policy
 
 
-def _unknown(word: str) -> str:
-    hint = nearest(word.partition(".")[0], every_kind())
-    return f"no kind is called so (got {quoted(word)}{'; ' + hint if hint else ''})"
+def _idle(what: str, patterns: Iterable[str], known: Collection[str], source: str) -> Iterator[Fault]:
+    for place, pattern in without_effect(patterns, known):
+        hint = nearest(pattern, known)
+        words = f"no {what} is called so (got {quoted(pattern)}{'; ' + hint if hint else ''})"
+        yield Fault(0, 0, f"forbid.{what}s[{place}]", words, source)

@@ -161,6 +161,7 @@ class Freezer(Driver, Protocol):
 
 class Filesystems(Resource[Desired, Observed, Freezer], kind="filesystems"):
     summary = "Mounted filesystems: frozen under a lease for a snapshot, thawed, trimmed."
+    verbs = frozenset({"freeze", "renew", "thaw", "trim"})
     rules = RULES
     short = SHORT
     # Hooks take up to 30 s each, and the flush of a slow disk as long as it takes. The lease, which

@@ -52,6 +52,7 @@ class Names(Driver, Protocol):
 
 class Hostname(Resource[Desired, Observed, Names], kind="hostname"):
     summary = "What the guest calls itself."
+    verbs = frozenset({"set"})
     short: ClassVar[Rules] = {
         **_NAME,
         "meta": {"expected": _EXPECTED, "description": "The static name: hostname: web-01."},

@@ -11,7 +11,7 @@ The rules of this kind:
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal, Protocol, cast
+from typing import ClassVar, Literal, Protocol, cast, get_args
 
 from reconciler.errors import Fault, InvalidSpec
 from reconciler.resource import (
@@ -127,6 +127,7 @@ def _once(verb: str, description: str) -> Rules:
 
 class Power(Resource[Desired, Observed, Switch], kind="power"):
     summary = "Whether the guest runs, with restarts and sleep that happen once for each token."
+    verbs = frozenset(get_args(Verb))
     enforce = "once"
     short: ClassVar[Rules] = {"type": "string", "allowed": ["running", "off"]}
     rules: ClassVar[Rules] = {

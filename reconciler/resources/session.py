@@ -136,6 +136,7 @@ def _filter(description: str, expected: str) -> Rules:
 
 class Session(Resource[Desired, Observed, Sessions], kind="session"):
     summary = "The people at the guest's screens: locked, unlocked or sent away."
+    verbs = frozenset({"lock", "unlock", "end"})
     enforce = "once"
     short: ClassVar[Rules] = {"type": "string", "allowed": list(_VERBS)}
     rules: ClassVar[Rules] = {

@@ -48,7 +48,17 @@ def test_all_that_is_wrong_with_it() -> None:
     ("forbid", "fault"),
     [
         pytest.param("kinds: [pwer]", 'no kind is called so (got "pwer"; did you mean "power"?)', id="typo"),
-        pytest.param("acts: [pwer.off]", 'no kind is called so (got "pwer.off"; did you', id="typo-in-act"),
+        pytest.param(
+            "acts: [pwer.off]",
+            'no act is called so (got "pwer.off"; did you mean "power.off"?)',
+            id="kind-of-act",
+        ),
+        pytest.param(
+            "acts: [power.rebot]",
+            'no act is called so (got "power.rebot"; did you mean "power.reboot"',
+            id="verb",
+        ),
+        pytest.param("acts: ['report.*']", "no act is called so", id="kind-that-never-acts"),
         pytest.param(
             "kinds: [Power]", 'no kind is called so (got "Power"; did you mean "power"?)', id="case"
         ),

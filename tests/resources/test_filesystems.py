@@ -201,6 +201,7 @@ wishes = st.builds(
 def test_a_plan_converges(desired: Desired, observed: Observed) -> None:
     after = observed
     for action in Filesystems.plan(desired, Filesystems.diff(desired, observed)):
+        assert action.verb in Filesystems.verbs  # or a policy could not name it
         after = Filesystems.foresee(after, action)
     assert Filesystems.diff(desired, after) == ()
     if desired.state != "frozen":

@@ -66,6 +66,7 @@ written = st.none() | names.filter(bool)
 )
 def test_a_whole_plan_leaves_nothing_to_do(desired: Desired, observed: Observed) -> None:
     for action in Hostname.plan(desired, Hostname.diff(desired, observed)):
+        assert action.verb in Hostname.verbs  # or a policy could not name it
         observed = Hostname.foresee(observed, action)
     assert Hostname.diff(desired, observed) == ()
     assert Hostname.verdict(desired, observed, ()).ready

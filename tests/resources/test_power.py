@@ -157,6 +157,7 @@ def test_a_whole_plan_leaves_nothing_to_do(
 ) -> None:
     observed = replace(seen(*inhibitors), deeds=deeds)
     for action in Power.plan(desired, Power.diff(desired, observed)):
+        assert action.verb in Power.verbs  # or a policy could not name it
         observed = Power.foresee(observed, action)
     assert Power.diff(desired, observed) == ()
     assert Power.verdict(desired, observed, ()).ready

@@ -191,6 +191,7 @@ logins = st.builds(
 def test_a_whole_plan_leaves_nothing_to_do(desired: Desired, sessions: tuple[Login, ...]) -> None:
     observed = seen(*sessions)
     for action in Session.plan(desired, Session.diff(desired, observed)):
+        assert action.verb in Session.verbs  # or a policy could not name it
         observed = Session.foresee(observed, action)
     assert Session.diff(desired, observed) == ()
     assert Session.verdict(desired, observed, ()).ready
