@@ -25,6 +25,7 @@ UP_S = 20.0  # a start takes a tenth of a second, on a machine with nothing else
 STEP_S = 30.0
 END_S = 5.0
 LOOK_S = 0.02
+INTERRUPTED = 130  # as shells have it
 BOLD = "1"
 
 
@@ -41,6 +42,8 @@ def main() -> int:
         except Failed as error:
             print(f"demo: {error}", file=sys.stderr)
             return 1
+        except KeyboardInterrupt:
+            return INTERRUPTED
     print("\nThe guest has ended. Nothing on this machine was changed.")
     return 0
 
@@ -72,7 +75,8 @@ def guest(folder: Path) -> Iterator[None]:
     print(styled(f"$ {join(['guest-reconciler', *argv[3:]])} &"), flush=True)
     log = folder / "guest.log"
     with log.open("wb") as errors:
-        daemon = subprocess.Popen(argv, cwd=folder, stdout=errors, stderr=errors)
+        # A group of its own: Ctrl-C is for what is shown, and the guest is ended by us.
+        daemon = subprocess.Popen(argv, cwd=folder, stdout=errors, stderr=errors, process_group=0)
     try:
         wait_up(daemon, folder / "guest.sock", log)
         yield

@@ -1,7 +1,9 @@
 """`make run` shows a guest that converges, and says so when it does not."""
 
 import importlib.util
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +56,21 @@ def test_shows(shown: subprocess.CompletedProcess[str], line: str) -> None:
 
 def test_no_colour_where_no_terminal_is(shown: subprocess.CompletedProcess[str]) -> None:
     assert "\033" not in shown.stdout
+
+
+def test_an_interrupted_one_leaves_nothing_behind(tmp_path: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, str(DEMO)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        while b"reconciler apply" not in process.stdout.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(LIMIT_S) == 130
+        assert b"Traceback" not in process.stderr.read()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_failed_step_is_told(
