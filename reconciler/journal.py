@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from reconciler.errors import ReconcilerError
 from reconciler.resource import Json
-from reconciler.status import Condition
+from reconciler.status import NOT_SEEN_YET, Condition
 
 EVENTS_MAX = 256  # what a host that was away for a night wants to read, in some 64 KiB
 MESSAGE_MAX = 1000
@@ -32,6 +32,7 @@ class Journal:
     def __init__(self, stamp: Callable[[float], str]) -> None:
         self.stamp = stamp
         self._conditions: Mapping[str, Condition] = {}
+        self._told: dict[str, tuple[str, str]] = {}  # status and reason of the last event, by kind
         self._events: deque[Event] = deque(maxlen=EVENTS_MAX)
         self._seq = 0
 
@@ -62,9 +63,16 @@ class Journal:
                 judged[condition.type] = replace(condition, last_transition=before.last_transition)
             else:
                 judged[condition.type] = replace(condition, last_transition=self.stamp(now_s))
-            if before is None or (before.status, before.reason) != (condition.status, condition.reason):
-                self.add(condition.type, condition.reason, condition.message, now_s)
+            self._tell(condition, now_s)
         self._conditions = judged
+        self._told = {kind: told for kind, told in self._told.items() if kind in judged}
+
+    def _tell(self, condition: Condition, now_s: float) -> None:
+        """An event for what is news. That a new document has not been looked at for yet is none."""
+        told = (condition.status, condition.reason)
+        if condition.reason != NOT_SEEN_YET and self._told.get(condition.type) != told:
+            self._told[condition.type] = told
+            self.add(condition.type, condition.reason, condition.message, now_s)
 
 
 def unusable(kind: str, why: ReconcilerError, generation: int) -> Condition:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from reconciler.resource import Json
 
+NOT_SEEN_YET = "NotSeenYet"  # the reason of a kind whose first look for a document is under way
 Phase = Literal["Converged", "Converging", "Holding", "Degraded", "Refused"]
 
 
@@ -86,7 +87,10 @@ def phase(status: Status) -> Phase:
 
 
 def merge_patch(old: Json, new: Json) -> Json:
-    """The RFC 7396 patch that makes `new` of `old`; both without null, which a patch can't carry."""
+    """The RFC 7396 patch that makes `new` of `old`; both without null, which a patch can't carry.
+
+    Compared as Python does, so True is 1: no member of a status changes from one to the other.
+    """
     if not isinstance(old, dict) or not isinstance(new, dict):
         return new
     gone: dict[str, Json] = {key: None for key in old if key not in new}

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from reconciler.errors import DriverError, Forbidden, InvalidSpec, ReconcilerError, Terminal, Unsupported
 from reconciler.policy import Policy
 from reconciler.resource import Action, Change, Json, Notice, Phase, Resource, Verdict
-from reconciler.status import Condition
+from reconciler.status import NOT_SEEN_YET, Condition
 
 BACKOFF_FIRST_S = 1.0
 BACKOFF_MAX_S = 300.0  # a person who mends something waits no longer than this
@@ -51,7 +51,7 @@ class Track:
     shown: Json = field(default_factory=dict)
     seen: bool = False
     changes: tuple[Change, ...] = ()
-    verdict: Verdict = field(default_factory=lambda: Verdict(False, "NotSeenYet", waiting=True))
+    verdict: Verdict = field(default_factory=lambda: Verdict(False, NOT_SEEN_YET, waiting=True))
     holding: bool = False
     plan: list[Action] = field(default_factory=list)
     running: Action | None = None
@@ -91,7 +91,7 @@ class Track:
                 self.always = normal.get("enforce", kind.enforce) == "always"
         self.plan.clear()
         self.changes = ()
-        self.verdict = Verdict(False, "NotSeenYet", waiting=True)
+        self.verdict = Verdict(False, NOT_SEEN_YET, waiting=True)
         self.acted = False
         self.stale = self.state in (State.LOOKING, State.ACTING)
         if self.state is State.WAITING:
@@ -231,7 +231,7 @@ class Track:
         """Whether it may have something to do for the document in force that is not seen yet."""
         plans = type(self.resource).plan is not Resource.plan
         awaited = self.failure is None and self.state is not State.STUCK
-        return plans and awaited and self.verdict.reason == "NotSeenYet" and (self.managed or not self.seen)
+        return plans and awaited and self.verdict.reason == NOT_SEEN_YET and (self.managed or not self.seen)
 
     def phases(self) -> tuple[Phase, ...]:
         """What this kind still has to do in this pass; a stuck one holds up nobody."""
@@ -265,8 +265,8 @@ class Track:
         if trouble is not None:
             unseen = not self.seen and self.blocked is None
             return "Unknown" if unseen else "False", type(trouble).__name__, str(trouble), "failed"
-        if not self.seen or verdict.reason == "NotSeenYet":
-            return "Unknown", "NotSeenYet", "", "waiting"
+        if not self.seen or verdict.reason == NOT_SEEN_YET:
+            return "Unknown", NOT_SEEN_YET, "", "waiting"
         if verdict.ready:
             return "True", verdict.reason, verdict.message, "ease"
         if verdict.failed:

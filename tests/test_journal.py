@@ -19,6 +19,21 @@ def test_the_time_is_that_of_the_last_change_of_status() -> None:
     assert [(event.time, event.reason) for event in kept.since(0)] == [("t0", "Drifted"), ("t2", "InSync")]
 
 
+def test_a_document_that_changes_nothing_is_no_event() -> None:
+    kept = journal()
+    unseen = Condition("lamp", "Unknown", "NotSeenYet")
+    for now_s, condition in enumerate((unseen, GOOD, unseen, GOOD, unseen, BAD, unseen, GOOD)):
+        kept.judge([condition], now_s)
+    assert [(event.time, event.reason) for event in kept.since(0)] == [
+        ("t1", "InSync"),
+        ("t5", "Drifted"),
+        ("t7", "InSync"),
+    ]
+    kept.judge([], 8)
+    kept.judge([GOOD], 9)
+    assert kept.since(kept.last - 1)[0].time == "t9"
+
+
 def test_what_is_no_longer_judged_is_forgotten() -> None:
     kept = journal()
     kept.judge([GOOD], 1)
