@@ -10,6 +10,7 @@ from guest_runtime.validation import Validation
 from reconciler.errors import Busy, Conflict, DriverError, InvalidSpec, NotHeld, ReconcilerError, Unsupported
 from reconciler.loop import Loop
 from reconciler.planner import order
+from reconciler.policy import Policy
 from reconciler.protocols.transfer import Receiving
 from reconciler.resource import Action, Json, Past, Resource
 from reconciler.spec import Spec
@@ -191,10 +192,10 @@ class _Preview:
                 track = self._loop.tracks[kind]
                 past = self._store.past(kind, self._generation())
                 rehearsed = tuple(track.rehearsed.values())
-                run = partial(preview, track.resource, value, past, rehearsed)
+                run = partial(preview, track.resource, value, past, self._loop.policy, rehearsed)
                 self._loop.ask(kind, run, partial(self._take, kind))
             else:
-                self._take(kind, None, Unsupported(f"cannot do {kind} on this guest"))
+                self._take(kind, None, self._loop.why_not(kind))
 
     def _generation(self) -> int:
         """What the document would be numbered: what is in force already keeps its number."""
@@ -214,17 +215,23 @@ class _Preview:
 
 
 def preview(
-    resource: Resource[Any, Any, Any], normal: Json, past: Past, rehearsed: Sequence[Action] = ()
+    resource: Resource[Any, Any, Any],
+    normal: Json,
+    past: Past,
+    policy: Policy,
+    rehearsed: Sequence[Action] = (),
 ) -> Json:
-    """Observe for real, compare and plan; nothing is acted on."""
+    """Observe for real, compare and plan; nothing is acted on. Raises Forbidden as following it would."""
     kind = type(resource)
     desired = kind.parse(normal)
+    policy.check_touches(kind.kind, kind.touches(desired))
     observed = kind.foresee_all(resource.observe(desired, past), rehearsed)
     changes = kind.diff(desired, observed)
     verdict = kind.verdict(desired, observed, changes)
     steps = order({kind.kind: kind.plan(desired, changes)})
     actions: list[dict[str, Json]] = []
     for step in steps:
+        policy.check_action(kind.kind, step.action)
         shown = {"verb": step.action.verb, "target": step.action.target}
         shown["phase"] = step.action.phase.name.lower()
         if step.action.token:

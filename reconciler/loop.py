@@ -74,6 +74,10 @@ class Loop:
         self._adopt(store.spec)
 
     @property
+    def policy(self) -> Policy:
+        return self._setting.policy
+
+    @property
     def spec(self) -> Spec:
         return self._store.spec
 
@@ -95,6 +99,10 @@ class Loop:
         """Say in the status that a document was refused."""
         self._refusal = refusal
         self.journal.add("document", refusal.reason, refusal.message, self._now_s)
+
+    def why_not(self, kind: str) -> ReconcilerError:
+        """Why there is no track for a kind."""
+        return self._setting.unusable.get(kind) or Unsupported(f"cannot do {kind}: not known here")
 
     def wake(self, kind: str) -> None:
         """Something may have changed in the guest."""
@@ -202,8 +210,7 @@ class Loop:
         ]
         for kind in self.spec.normal:
             if kind not in self.tracks:
-                why = self._setting.unusable.get(kind) or Unsupported(f"cannot do {kind}: not known here")
-                conditions.append(unusable(kind, why, generation))
+                conditions.append(unusable(kind, self.why_not(kind), generation))
         self.journal.judge(conditions, self._now_s)
 
     def _held(self, but: Track | None = None) -> bool:

@@ -75,6 +75,7 @@ class Past:
     generation: int = 0  # of the document in force
     boot_id: str = ""  # of the boot we are in
     deeds: Mapping[str, Deed] = field(default_factory=dict)  # by token
+    preview: bool = False  # for a document that is not in force: a look must leave no trace in the kind
 
     def spent(self, token: str) -> bool:
         return token in self.deeds and self.deeds[token].spent

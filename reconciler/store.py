@@ -138,12 +138,13 @@ class Store:
         return self._state is not self._saved
 
     def past(self, kind: str, generation: int | None = None) -> Past:
-        """What `kind` has done; as a document of `generation` would find it, where given."""
+        """What `kind` has done; for a preview of a document of `generation`, where given."""
         state = self._state
         return Past(
             generation=state.spec.generation if generation is None else generation,
             boot_id=self._boot_id,
             deeds=state.deeds.get(kind, {}),
+            preview=generation is not None,
         )
 
     def settled(self, kind: str) -> bool:

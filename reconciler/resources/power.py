@@ -200,10 +200,11 @@ class Power(Resource[Desired, Observed, Switch], kind="power"):
             deeds=past.deeds,
         )
         goal = _goal(desired, observed)
+        blocked = dict(self._blocked) if past.preview else self._blocked
         if goal is None or not _blockers(goal[0], observed):
-            self._blocked.clear()
+            blocked.clear()
             return observed
-        since_s = self._blocked.setdefault(goal[1], observed.boot_clock_s)
+        since_s = blocked.setdefault(goal[1], observed.boot_clock_s)
         return replace(observed, blocked_since_s=since_s)
 
     @staticmethod

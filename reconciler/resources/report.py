@@ -256,16 +256,20 @@ class Report(Resource[Desired, Observed, Source], kind="report"):
 
     def observe(self, desired: Desired, past: Past) -> Observed:
         now_s: float = self.driver[0].boot_clock_s()
-        self._asked = frozenset(desired.items)
-        for item in self._readings.keys() - desired.items.keys():
-            del self._readings[item]
+        readings, touched = self._readings, self._touched
+        if past.preview:
+            readings, touched = dict(readings), set(touched)
+        else:
+            self._asked = frozenset(desired.items)
+        for item in readings.keys() - desired.items.keys():
+            del readings[item]
         for item, ask in desired.items.items():
-            old = self._readings.get(item)
-            if item in self._touched or due(ask, old, now_s):
-                self._touched.discard(item)  # before it is read: an event during it counts
+            old = readings.get(item)
+            if item in touched or due(ask, old, now_s):
+                touched.discard(item)  # before it is read: an event during it counts
                 # Kept one by one: when a source hangs, those before it are not lost.
-                self._readings[item] = renewed(item, ask, old, self._read(item, now_s))
-        return Observed(now_s, dict(self._readings))
+                readings[item] = renewed(item, ask, old, self._read(item, now_s))
+        return Observed(now_s, dict(readings))
 
     @staticmethod
     def verdict(desired: Desired, observed: Observed, changes: Sequence[Change]) -> Verdict:
@@ -298,6 +302,10 @@ class Report(Resource[Desired, Observed, Source], kind="report"):
                 lacking.append(str(error))
             except DriverError as error:
                 refused.append(str(error))
+                if item not in MERGED:
+                    break
+            except Exception as fault:  # a guest is full of surprises, and no item costs another
+                refused.append(f"{type(fault).__name__}: {fault}")
                 if item not in MERGED:
                     break
         if not refused and value is not None:

@@ -184,7 +184,8 @@ class Session(Resource[Desired, Observed, Sessions], kind="session"):
         driver: Sessions = self.driver
         sessions = driver.sessions()
         boot_clock_s, now = driver.clocks()
-        self._generation = past.generation
+        if not past.preview:  # an act may follow, on behalf of the document in force
+            self._generation = past.generation
         self._asks = {s.id: self._asks[s.id] for s in sessions if s.id in self._asks}
         for login in sessions:
             ask = self._asks.get(login.id)

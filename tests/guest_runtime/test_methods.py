@@ -5,14 +5,18 @@ import json
 from hashlib import sha256
 from pathlib import Path
 
-from guest_runtime.methods import READING_MAX, Methods
+import pytest
+
+from guest_runtime.methods import READING_MAX, Methods, preview
 from guest_runtime.validation import Validation
-from reconciler.errors import Busy, ReconcilerError
+from reconciler.errors import Busy, Forbidden, ReconcilerError
 from reconciler.loop import Loop, Setting
-from reconciler.resource import Json
+from reconciler.policy import Policy
+from reconciler.resource import Json, Past
 from reconciler.store import StateFile, Store
 from reconciler.track import Answer
 from tests.guest_runtime.test_daemon import Host, Start, start
+from tests.lamps import Lamp, Lamps
 
 __all__ = ["start"]  # a fixture
 
@@ -54,6 +58,20 @@ def test_a_plan_acts_on_nothing_and_knows_what_was_rehearsed(start: Start) -> No
     assert host.call("spec")["generation"] == 0
     host.converge(1, spec)
     assert host.call("plan", spec=spec)["kinds"]["hostname"]["changes"] == []
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        pytest.param(Policy(acts=("test-lamp.set",)), id="an-act"),
+        pytest.param(Policy(paths=("/srv",)), id="a-path"),
+    ],
+)
+def test_a_plan_that_the_policy_forbids_says_so(policy: Policy) -> None:
+    document = {"lit": True, "path": "/srv/lamp"}
+    with pytest.raises(Forbidden):
+        preview(Lamp(Lamps()), document, Past(), policy)
+    assert preview(Lamp(Lamps()), document, Past(), Policy())["actions"]
 
 
 def test_events_from_where_they_were_left(start: Start) -> None:

@@ -208,6 +208,9 @@ def test_patience_is_counted_from_when_it_was_first_needed() -> None:
     assert Power.verdict(desired, look(), Power.diff(desired, look())).reason == "Inhibited"
     guest.now_s = 1070
     assert Power.verdict(desired, look(), Power.diff(desired, look())).reason == "Drifted"
+    kind.observe(Desired(), Past(generation=8, boot_id="b2", preview=True))
+    kind.observe(desired, Past(generation=8, boot_id="b2", preview=True))
+    assert look().blocked_since_s == 1010
     guest.held = RUNNING
     assert look().blocked_since_s is None
 

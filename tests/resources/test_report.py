@@ -446,3 +446,28 @@ def test_the_inventory_is_written_down() -> None:
     assert written == {item: (kept.every_s, kept.percent) for item, kept in KEPT.items()}
     told = set(re.findall(r"^### (.*?):", text, re.MULTILINE))
     assert {item for names in told for item in names.split(", ")} == set(KEPT)
+
+
+def test_a_preview_leaves_no_trace() -> None:
+    fake = source(memory={"total": 1}, os={"id": "x"})
+    kind, desired = Report((fake,)), Desired(items={"memory": Ask(every_s=10), "os": Ask(every_s=10)})
+    kind.observe(desired, Past())
+    ring(kind)
+    kind.touch(("os",))
+    shown = Report.show(kind.observe(Desired(items={"os": Ask(every_s=10)}), Past(preview=True)))
+    assert shown == {"os": {"id": "x"}}
+    fake.reads.clear()
+    assert Report.show(kind.observe(desired, Past())).keys() == {"memory", "os"}
+    assert fake.reads == ["os"], "that it was touched is not forgotten, and nothing else is read again"
+    assert kind.touch(("memory",))
+
+
+def test_an_item_that_surprises_fails_alone() -> None:
+    fake = source(memory={"total": 1}, os=ValueError("year is out of range"))
+    kind, desired = Report((fake,)), Desired(items={"memory": Ask(every_s=10), "os": Ask(every_s=10)})
+    assert judged(kind, desired) == (
+        False,
+        "Degraded",
+        "cannot read os: ValueError: year is out of range",
+    )
+    assert Report.show(kind.observe(desired, Past())) == {"memory": {"total": 1}}
