@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,6 +29,7 @@ from tests.guest_runtime.mortal_agent import WRITING, cut_the_power
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 20.0
 AT_ONCE = 4  # guests; more than processors, as each waits for its host now and then
+FAILURES_MAX = 8  # then the rest would only take its time, which is PATIENCE_S for each
 OF_EACH = 3  # times that a step is died at, spread over the life; all would be some five hundred
 
 REBOOT = {"reboot": {"token": "r"}}
@@ -140,15 +141,12 @@ class Nursery:
 
 
 @asynccontextmanager
-async def nurseries() -> AsyncIterator[asyncio.Queue[Nursery]]:
+async def nurseries() -> AsyncIterator[list[Nursery]]:
     module = [sys.executable, "-m", "tests.guest_runtime.mortal_agent"]
     start = partial(asyncio.create_subprocess_exec, *module, cwd=ROOT, stdin=-1, stdout=-1)
     all_of_them = [Nursery(await start()) for _ in range(AT_ONCE)]
-    free: asyncio.Queue[Nursery] = asyncio.Queue()
-    for nursery in all_of_them:
-        free.put_nowait(nursery)
     try:
-        yield free
+        yield all_of_them
     finally:
         for nursery in all_of_them:
             await nursery.close()
@@ -197,8 +195,7 @@ def _is_over(guest: Guest, generation: int, status: Status) -> bool:
     return converged(generation)(status) or guest.lost(generation)
 
 
-async def run(life: Life, free: asyncio.Queue[Nursery]) -> None:
-    nursery = await free.get()
+async def run(life: Life, nursery: Nursery) -> None:
     life.folder.mkdir()
     over = asyncio.Event()
     serving = asyncio.create_task(serve(life, nursery, over))
@@ -210,7 +207,17 @@ async def run(life: Life, free: asyncio.Queue[Nursery]) -> None:
     for result in await asyncio.gather(serving, pursuing, return_exceptions=True):
         if isinstance(result, Exception):
             life.failure = result
-    free.put_nowait(nursery)
+
+
+async def run_all(lives: Iterator[Life], nursery: Nursery, failed: list[Life]) -> None:
+    """Those that nobody else has taken."""
+    for life in lives:
+        if len(failed) < FAILURES_MAX:
+            await run(life, nursery)
+        else:
+            life.failure = AssertionError("not lived, as too many others had failed")
+        if life.failure:
+            failed.append(life)
 
 
 def spread(count: int) -> list[int]:
@@ -222,17 +229,18 @@ def spread(count: int) -> list[int]:
 
 async def live(folder: Path) -> tuple[Life, list[Life]]:
     """The undisturbed life, and those with a death in it."""
-    async with nurseries() as free:
+    async with nurseries() as all_of_them:
         whole = Life(folder / "whole")
-        await run(whole, free)
+        await run(whole, all_of_them[0])
         passed = Counter(whole.read("trace"))
         places = [(step, number) for step in STEPS for number in spread(passed[step])]
         lives = [Life(folder / f"killed-{i}", *place) for i, place in enumerate(places)]
         places = [place for place in places if place[0] in DURABLE]
         lives += [Life(folder / f"cut-{i}", *place, power_cut=True) for i, place in enumerate(places)]
+        todo, failed = iter(lives), [whole] * FAILURES_MAX if whole.failure else []
         async with asyncio.TaskGroup() as group:
-            for life in lives:
-                group.create_task(run(life, free))
+            for nursery in all_of_them:
+                group.create_task(run_all(todo, nursery, failed))
     return whole, lives
 
 
