@@ -6,7 +6,8 @@ What has to be so in each run:
    would be without any, and stay so; another pass does nothing.
 2. What has a token took effect once at most, and once unless the agent died in the act.
 3. The generation that the host sees only grows, but for documents that a dead agent had not saved.
-4. No freeze outlasts its lease, and nothing is written while one holds.
+4. What is on the disk in the end is what the agent goes by.
+5. No freeze outlasts its lease, and nothing is written while one holds.
 """
 
 import asyncio
@@ -28,7 +29,7 @@ from tests.simulation.line import Line
 from tests.simulation.luck import SCRIPTS, Luck, script_of
 from tests.simulation.machine import Machine
 from tests.simulation.trouble import schedule
-from tests.simulation.verdict import End, differences, end_of, out_of_step
+from tests.simulation.verdict import End, differences, end_of, is_saved, out_of_step
 
 Json = Any
 
@@ -232,6 +233,8 @@ class Run:
             self.machine.wrong("a second pass has another outcome")
         if self.agent is None or not self.agent.quiet():
             self.machine.wrong("it does not come to rest")
+        elif not is_saved(self.machine, self.agent):
+            self.machine.wrong("what is on the disk is not what the agent goes by")
 
 
 @contextmanager

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from reconciler.spec import Normal, digest
+from reconciler.store import Store
+from tests.lamps import MemoryDisk
 from tests.simulation.agent import Agent
 from tests.simulation.host import Keeper
 from tests.simulation.machine import Machine
@@ -78,6 +80,15 @@ def _is_begun(machine: Machine, token: tuple[str, str]) -> bool:
     content = machine.disk.content or b""
     kind, name = token
     return kind in machine.unsure and f'"{name}":{{"state":"begun"'.encode() in content
+
+
+def is_saved(machine: Machine, agent: Agent) -> bool:
+    """Whether another agent would find all that this one knows."""
+    known, found = agent.store, Store(MemoryDisk(machine.disk.content), agent.boot_id())
+    kinds = agent.loop.tracks
+    return found.spec == known.spec and all(
+        (found.past(kind), found.settled(kind)) == (known.past(kind), known.settled(kind)) for kind in kinds
+    )
 
 
 def out_of_step(host: Keeper, agent: Agent, normal: Normal) -> list[str]:
