@@ -216,6 +216,9 @@ class Loop:
     def _held(self, but: Track | None = None) -> bool:
         return any(track.holds() for track in self.tracks.values() if track is not but)
 
+    def _ending(self) -> bool:
+        return any(type(t.resource).ends_all and Phase.HOLD in t.phases() for t in self.tracks.values())
+
     def _may_save(self) -> bool:
         # After a restart nobody knows what holds until each kind was looked at.
         known = all(track.seen or track.failure for track in self.tracks.values())
@@ -231,6 +234,8 @@ class Loop:
             others = []  # they wait for this very kind
         if phase is Phase.HOLD and (self._saving or any(t.unsure() for t in self.tracks.values())):
             return False  # a write under way must not end in a frozen disk, nor a change come after the hold
+        if phase is Phase.HOLD and not type(track.resource).ends_all and self._ending():
+            return False  # to freeze what is to be switched off would only put that off
         return planner.may_run(phase, others, held=held)
 
     def _begin(self, track: Track, state: State, allowed_s: float) -> int:

@@ -177,6 +177,7 @@ class Resource(ABC, Generic[DesiredT, ObservedT, DriverT]):
     verbs: ClassVar[frozenset[str]] = frozenset()  # of all actions that it may plan; a policy names them
     enforce: ClassVar[Literal["always", "once"]] = "always"
     several: ClassVar[bool] = False  # takes a tuple of every available driver, not the first
+    ends_all: ClassVar[bool] = False  # its holds leave nothing to hold: no other begins before them
     section: ClassVar[Literal["observed", "inventory"]] = "observed"
     observe_deadline_s: ClassVar[float] = 5.0  # D-Bus and procfs answer in milliseconds
     act_deadline_s: ClassVar[float] = 30.0

@@ -173,6 +173,17 @@ def test_release_runs_before_change_and_change_before_hold() -> None:
     assert order == ["c", "b", "a"]
 
 
+def test_what_ends_all_comes_before_another_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World({"disk": Lamps(), "switch": Lamps()})
+    monkeypatch.setattr(type(world.loop.tracks["switch"].resource), "ends_all", True)
+    world.offer(1, disk={"frozen-ring": "freeze@1"}, switch={"frozen-ring": "off@1"})
+    [act] = world.settle_until("switch", "act")
+    assert world.kinds["disk"].acts == []
+    world.finish(act)
+    world.settle()
+    assert world.kinds["disk"].acts == [], "it holds until it is over"
+
+
 def test_nothing_changes_and_nothing_is_saved_while_a_kind_holds() -> None:
     world = World({"lamp": Lamps(), "disk": Lamps(frozen=True)})
     world.offer(1, lamp=LIT)

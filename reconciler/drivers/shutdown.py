@@ -15,13 +15,14 @@ from reconciler.resources.power import Machine, Switch, Verb, booted_s
 _FOLDERS = ("/sbin", "/usr/sbin", "/bin", "/usr/bin")
 _OPTIONS: Mapping[Verb, str] = {"off": "-P", "halt": "-H", "reboot": "-r"}  # of shutdown(8)
 _PROGRAMS: Mapping[Verb, str] = {"off": "poweroff", "halt": "halt", "reboot": "reboot"}  # of busybox
+_LASTS_S = 300.0  # longer than any shutdown without systemd; after it, it came to nothing
 _RUN_S = 20.0  # below the 30 s that an act may take; they only write to init
 
 
 class Shutdown(Switch):
     def __init__(self, folders: tuple[str, ...] = _FOLDERS) -> None:
         self._folders = folders
-        self._begun = False
+        self._begun_s = float("-inf")  # on the boot clock
 
     @classmethod
     def available(cls) -> bool:
@@ -34,7 +35,7 @@ class Shutdown(Switch):
         return Machine(
             boot_id=_read("/proc/sys/kernel/random/boot_id"),
             booted_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(booted_s(_read("/proc/stat")))),
-            state="shutting-down" if self._begun else "running",
+            state="shutting-down" if self.boot_clock_s() < self._begun_s + _LASTS_S else "running",
             able=frozenset(verb for verb in _OPTIONS if os.geteuid() == 0 and self._command(verb)),
         )
 
@@ -51,7 +52,7 @@ class Shutdown(Switch):
         ended = run(command, deadline_s=_RUN_S, output_bytes_max=4096)
         if ended.fault:
             raise DriverError(f"cannot {verb}: {ended.fault}")
-        self._begun = True
+        self._begun_s = self.boot_clock_s()
 
     def _command(self, verb: Verb) -> list[str]:
         """shutdown(8), or else the program that busybox has; empty where there is neither."""

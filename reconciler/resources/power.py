@@ -129,6 +129,7 @@ class Power(Resource[Desired, Observed, Switch], kind="power"):
     summary = "Whether the guest runs, with restarts and sleep that happen once for each token."
     verbs = frozenset(get_args(Verb))
     enforce = "once"
+    ends_all = True
     short: ClassVar[Rules] = {"type": "string", "allowed": ["running", "off"]}
     rules: ClassVar[Rules] = {
         "state": {
@@ -231,6 +232,10 @@ class Power(Resource[Desired, Observed, Switch], kind="power"):
         states: dict[str, State] = {"off": "off", "halt": "halted"}
         machine = replace(observed.machine, state=states.get(action.verb, observed.machine.state))
         return replace(observed, deeds=deeds, machine=machine, blocked_since_s=None)
+
+    @staticmethod
+    def holding(observed: Observed) -> bool:
+        return observed.machine.state in _UNDER_WAY
 
     @staticmethod
     def verdict(desired: Desired, observed: Observed, changes: Sequence[Change]) -> Verdict:

@@ -41,6 +41,19 @@ def test_begins_with_shutdown(tmp_path: Path, verb: Any, message: str, line: str
     assert driver.machine().state == "shutting-down"
 
 
+def test_a_shutdown_that_comes_to_nothing_is_over_some_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "shutdown")
+    driver, now_s = Shutdown((str(tmp_path),)), 1000.0
+    monkeypatch.setattr(driver, "boot_clock_s", lambda: now_s)
+    driver.bring("off", message="", heed=True, deadline_s=None)
+    now_s = 1299.0
+    assert driver.machine().state == "shutting-down"
+    now_s = 1300.0
+    assert driver.machine().state == "running"
+
+
 def test_begins_with_busybox(tmp_path: Path) -> None:
     put(tmp_path, "poweroff")
     driver = Shutdown((str(tmp_path),))

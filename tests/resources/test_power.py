@@ -17,6 +17,7 @@ from reconciler.resources.power import (
     Observed,
     Power,
     Scheduled,
+    State,
     Switch,
     Verb,
     booted_s,
@@ -183,6 +184,14 @@ class FakeSwitch:
 
     def bring(self, verb: Verb, *, message: str, heed: bool, deadline_s: float | None) -> None:
         self.brought.append((verb, message, heed, deadline_s))
+
+
+@pytest.mark.parametrize(
+    ("state", "holds"),
+    [("running", False), ("shutting-down", True), ("going-to-sleep", True), ("off", False)],
+)
+def test_nothing_changes_while_it_goes_down(state: State, holds: bool) -> None:
+    assert Power.holding(replace(seen(), machine=replace(RUNNING, state=state))) is holds
 
 
 def test_acts_through_its_driver() -> None:
