@@ -3,6 +3,7 @@
 import json
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any
 
@@ -54,23 +55,21 @@ def _validated(request: str) -> str:
     return json.dumps(validated(json.loads(request)))
 
 
+@dataclass
 class Agent(daemon.Daemon):
     """One life of the agent. Whoever makes it has put the machine's clock in the daemon's place."""
 
-    machine: Machine
+    machine: Machine = field(kw_only=True)
 
     @classmethod
     def start(cls, machine: Machine) -> "Agent":
         setting = Setting(resources=resources(machine), jitter=machine.luck.draw.random)
-        agent = cls.__new__(cls)
-        agent.machine = machine
-        agent.__init__(setting, [Memory()], "", Reading(machine))  # type: ignore[misc]
-        agent.endpoint = agent.endpoints[0]
-        return agent
-
-    endpoint: Any
+        return cls(setting, [Memory()], "", Reading(machine), machine=machine)
 
     def __post_init__(self) -> None:
+        [endpoint] = self.endpoints
+        assert isinstance(endpoint, Memory)
+        self.endpoint = endpoint
         self.alive = True
         self.paused = self._woken = False
         self.turned: Callable[[], None] = lambda: None
