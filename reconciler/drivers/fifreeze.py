@@ -117,6 +117,8 @@ class FiFreeze(Freezer):
             self._rescue()
             return
         try:
+            if link.calls():  # a freeze, when the agent is to end: it must not be waited for
+                link.send({"do": "cancel"})
             answer = link.call({"do": "thaw"}, _THAW_S)
         except LinkLost:
             self._rescue()

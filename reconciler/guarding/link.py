@@ -31,7 +31,7 @@ class LinkSilent(Exception):
 
 
 class Link:
-    """One guardian process. Calls come from one thread at a time; `send` and `lives` from any."""
+    """One guardian process, for any thread: one call at a time, and `send` and `lives` beside it."""
 
     def __init__(self, ledger: str) -> None:
         """Start it and wait for nothing: it is ready some 20 ms later, and takes messages from now on."""
@@ -50,6 +50,7 @@ class Link:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * _PACKET_BYTES_MAX)
         self._socket = ours
         self._sending = threading.Lock()
+        self._calling = threading.Lock()  # or one thread would take another's answer
         self._number = 0
 
     def lives(self) -> bool:
@@ -75,6 +76,18 @@ class Link:
 
     def call(self, message: dict[str, Json], patience_s: float | None = None) -> dict[str, Json]:
         """Send, and wait for the answer, for as long as it takes or `patience_s`."""
+        if not self._calling.acquire(timeout=-1 if patience_s is None else patience_s):
+            raise LinkSilent("the freeze guardian is still busy with another call")
+        try:
+            return self._call(message, patience_s)
+        finally:
+            self._calling.release()
+
+    def calls(self) -> bool:
+        """Whether a call is under way."""
+        return self._calling.locked()
+
+    def _call(self, message: dict[str, Json], patience_s: float | None) -> dict[str, Json]:
         number = self.send(message)
         self._socket.settimeout(patience_s)
         while True:

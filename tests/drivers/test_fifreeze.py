@@ -3,6 +3,7 @@
 import os
 import select
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -131,6 +132,30 @@ def test_a_mount_that_the_policy_forbids_refuses_the_freeze_of_all(driver: FiFre
         driver.freeze(1, 5, [data])
     driver.trim("t", 0, [data])
     assert "forbid.paths" in driver.look().trimmed["refused"]["/srv/data"]
+
+
+@pytest.mark.root
+def test_a_thaw_does_not_wait_for_a_freeze_under_way(disk: Path, driver: FiFreeze) -> None:
+    begun = disk.parent / "begun"
+    os.mkfifo(begun)
+    hook(driver, "10-slow").write_text(f"#!/bin/sh\n[ $1 = thaw ] || {{ echo >{begun}; exec sleep 25; }}\n")
+    errors: list[DriverError] = []
+
+    def freeze() -> None:
+        with pytest.raises(DriverError) as caught:
+            driver.freeze(1, 5, choose(driver.look().mounts, []))
+        errors.append(caught.value)
+
+    freezing = threading.Thread(target=freeze, daemon=True)
+    freezing.start()
+    begun.read_text()
+    assert driver._link is not None
+    guardian = driver._link.pid
+    driver.thaw()
+    freezing.join(PATIENCE_S)
+    assert "given up" in str(errors[0])
+    assert driver._link.lives()
+    assert driver._link.pid == guardian, "nobody had to be killed for it"
 
 
 @pytest.mark.root

@@ -3,6 +3,7 @@
 import os
 import select
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +30,21 @@ def test_it_answers_in_order_and_by_number(link: Link) -> None:
     refused = link.call({"do": "renew", "generation": 7, "lease_s": 60}, PATIENCE_S)
     assert refused["error"] == "cannot renew: no freeze of generation 7 holds"
     assert link.call({"do": "thaw"}, PATIENCE_S) == {"n": 3}
+
+
+def test_no_thread_takes_the_answer_of_another(link: Link) -> None:
+    errors: dict[int, str] = {}
+
+    def ask(generation: int) -> None:
+        answer = link.call({"do": "renew", "generation": generation, "lease_s": 1}, PATIENCE_S)
+        errors[generation] = answer["error"]
+
+    threads = [threading.Thread(target=ask, args=(number,), daemon=True) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    assert errors == {n: f"cannot renew: no freeze of generation {n} holds" for n in range(20)}
 
 
 def test_a_freeze_of_nothing_is_refused(link: Link) -> None:
