@@ -125,8 +125,8 @@ class Conversation:
         self._acked = self._sent = self._asked = None
         limits = params.get("limits")
         limit = limits.get("messageBytes") if isinstance(limits, dict) else None
-        if type(limit) is int:
-            self._channel.send_bytes_max = max(4096, min(limit, wire.TO_HOST_BYTES_MAX))
+        limit = limit if type(limit) is int else wire.TO_HOST_BYTES_MAX  # not that of the host before
+        self._channel.send_bytes_max = max(4096, min(limit, wire.TO_HOST_BYTES_MAX))
         protocols = params.get("protocols", [wire.PROTOCOL])
         if not isinstance(protocols, list) or wire.PROTOCOL not in protocols:
             words = f"cannot speak with this host: the guest's protocol is {wire.PROTOCOL}"

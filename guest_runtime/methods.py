@@ -145,7 +145,8 @@ class Methods:
             raise NotHeld(f"cannot renew: no freeze of generation {generation} holds")
         track.rehearse(track.resource.foreseen_renewal(track.observed, generation, lease_s))
         track.look_now()
-        answer({"epoch": freeze["epoch"], "remaining": lease_s}, None)
+        remaining_s = min(lease_s, track.observed.lease_s_max)
+        answer({"epoch": freeze["epoch"], "remaining": remaining_s}, None)
 
     def _read(self, request: Json, answer: Answer) -> None:
         def read(result: Json, error: ReconcilerError | None) -> None:

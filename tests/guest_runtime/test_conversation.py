@@ -180,6 +180,15 @@ def test_a_refusal_that_is_too_long_for_the_host_is_shortened(session: Session) 
     assert (answer["id"], answer["error"]["code"]) == (asked, -32602)
 
 
+def test_the_limit_of_the_host_before_is_forgotten(session: Session) -> None:
+    session.ask("hello", limits={"messageBytes": 4096})
+    session.ask("hello")
+    asked = session.ask("apply")
+    session.guest.asked[0]({"notes": "x" * 5000}, None)
+    assert session.line.sent[-1]["id"] == asked
+    assert "result" in session.line.sent[-1]
+
+
 def test_an_event_that_is_too_long_for_the_host_holds_up_nothing(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
