@@ -55,6 +55,10 @@ def run(
             exited = os.pidfd_open(pid)
         except ProcessLookupError:
             return _gone(reader, output_bytes_max)
+        except OSError:  # too many open files, say: it cannot be waited for, so it must not go on
+            os.killpg(pid, signal.SIGKILL)
+            _undead.add(pid)
+            raise
         try:
             output, fault = _listen(exited, reader, ends_s, output_bytes_max)
             died = _kill(pid, exited)

@@ -1,5 +1,6 @@
 """Real children: short shell scripts that end, run on, flood, and leave others behind."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -108,6 +109,18 @@ def test_one_that_cannot_be_killed_is_left_and_collected_later(monkeypatch: pyte
     sh("true")
     with pytest.raises(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
+
+
+def test_one_that_cannot_be_waited_for_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "pidfd_open", full)
+    assert sh("exec sleep 60") == Ended(b"", "Too many open files")
+    (pid,) = child._undead
+    assert os.waitid(os.P_PID, pid, os.WEXITED).si_status == signal.SIGKILL  # type: ignore[union-attr]
+    child._collect()
+    assert not child._undead
 
 
 def test_a_child_that_somebody_else_collects_is_believed() -> None:
