@@ -186,7 +186,7 @@ class Filesystems(Resource[Desired, Observed, Freezer], kind="filesystems"):
         token = desired.trim.token if desired.trim else ""
         deed = past.deeds.get(f"trim@{token}")
         frozen_before = past.spent(f"freeze@{past.generation}")
-        if desired.state == "frozen" and not frozen_before:
+        if desired.state == "frozen" and not frozen_before and not past.preview:
             self.driver.prepare()
         return Observed(
             self.driver.look(),

@@ -432,3 +432,5 @@ def test_the_guardian_starts_while_the_token_is_still_being_written(
     deeds = {"freeze@7": Deed("done", "b", 7)}
     Filesystems(guest).observe(desired, Past(generation=generation, boot_id="b", deeds=deeds))
     assert guest.done == done
+    Filesystems(guest).observe(desired, Past(generation=8, deeds=deeds, preview=True))
+    assert guest.done == done, "a preview starts nothing"
