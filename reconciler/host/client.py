@@ -381,7 +381,7 @@ class Guest:
 async def connect(
     channel: str | Opener, *, timeout_s: float = CONNECT_S, prepare: bool = False
 ) -> AsyncIterator[Guest]:
-    """A guest that has said hello. Raises Unreachable, with the reason, Unsupported, Misused.
+    """A guest that has said hello. Raises Unreachable, with the reason, and Misused.
 
     `prepare`: a document is about to follow, and the guest may get ready for it.
     """

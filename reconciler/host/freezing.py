@@ -187,7 +187,7 @@ async def _thaw(guest: Guest, before: InForce, wish: Wish) -> Status | None:
         async with asyncio.timeout(wish.lease_s + THAW_S):
             return await thaw(
                 guest,
-                before.normal.get(KIND),
+                lambda _: before.normal.get(KIND),
                 lambda part: _is_ours(part, wish),
                 timeout_s=wish.lease_s + THAW_S,
             )
@@ -196,10 +196,12 @@ async def _thaw(guest: Guest, before: InForce, wish: Wish) -> Status | None:
         return None
 
 
-async def thaw(guest: Guest, part: Json, frozen: Callable[[Json], bool], *, timeout_s: float) -> Status:
+async def thaw(
+    guest: Guest, rest: Callable[[Json], Json], frozen: Callable[[Json], bool], *, timeout_s: float
+) -> Status:
     """Let go, as `let_go` has it, and see it thawed; once more where the guest has lost that document."""
     while True:
-        generation = await let_go(guest, part, frozen)
+        generation = await let_go(guest, rest, frozen)
         over = thawed(generation)
 
         def met(status: Status, generation: int = generation, over: Met = over) -> bool:
@@ -210,18 +212,21 @@ async def thaw(guest: Guest, part: Json, frozen: Callable[[Json], bool], *, time
             return status
 
 
-async def let_go(guest: Guest, part: Json, frozen: Callable[[Json], bool]) -> int:
-    """Replace the filesystems' part of the spec in force, as long as `frozen` says so of it.
+async def let_go(guest: Guest, rest: Callable[[Json], Json], frozen: Callable[[Json], bool]) -> int:
+    """Put `rest` of the filesystems' part of the spec in force, as long as `frozen` says so of it.
 
-    The generation in force then. A writer who was faster is read again, not overtaken.
+    Where `rest` is None they are not managed any more. The generation in force then. A writer
+    who was faster is read again, not overtaken.
     """
     for tries_left in reversed(range(CONFLICTS_MAX)):
         now = await guest.spec()
-        if not frozen(now.normal.get(KIND)):
+        part = now.normal.get(KIND)
+        if not frozen(part):
             return now.generation
         others = {kind: value for kind, value in now.normal.items() if kind != KIND}
+        left = rest(part)
         try:
-            normal = others if part is None else {**others, KIND: part}
+            normal = others if left is None else {**others, KIND: left}
             return (await guest.apply(normal, generation=now.generation + 1)).generation
         except Conflict:
             if not tries_left:

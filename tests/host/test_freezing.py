@@ -322,7 +322,7 @@ def test_let_go_reads_again_after_a_conflict() -> None:
         other = {"filesystems": {"state": "frozen"}, "hostname": {"name": "new"}}
         guest.on_call = lambda m: guest.adopt(2, other) if m == "apply" and guest.generation == 1 else None
         async with connect(Wire(guest).open) as client:
-            generation = await let_go(client, None, lambda part: bool(part))
+            generation = await let_go(client, lambda _: None, lambda part: bool(part))
         assert generation == guest.generation == 3
         assert guest.spec == {"hostname": {"name": "new"}}
 

@@ -28,14 +28,9 @@ def run(args: argparse.Namespace) -> int:
 
     async def work(guest: "Guest") -> int:
         # Late: it needs asyncio.
-        from reconciler.host.freezing import KIND, thaw
+        from reconciler.host.freezing import thaw
 
-        part = (await guest.spec()).normal.get(KIND, {})
-        # Whatever else was said of filesystems stays; with nothing left, the kind is not managed.
-        rest: Json = {
-            key: value for key, value in part.items() if key not in ("state", "lease", "mounts")
-        } or None
-        await thaw(guest, rest, _frozen, timeout_s=THAW_S)
+        await thaw(guest, _rest, _frozen, timeout_s=THAW_S)
         return Exit.DONE
 
     return on_guest(args, work)
@@ -43,3 +38,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _frozen(part: Json) -> bool:
     return isinstance(part, dict) and part.get("state") == "frozen"
+
+
+def _rest(part: Json) -> Json:
+    """Whatever else was said of filesystems stays; with nothing left, the kind is not managed."""
+    return {key: value for key, value in part.items() if key not in ("state", "lease", "mounts")} or None

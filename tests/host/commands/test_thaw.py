@@ -29,5 +29,15 @@ def test_thaw(
     assert guest.guest.generation == generation
 
 
+def test_what_somebody_writes_just_then_stays(guest: Served, reconciler: Reconciler) -> None:
+    guest.do(lambda: guest.guest.adopt(4, {"filesystems": {"state": "frozen"}}))
+    theirs = {"filesystems": {"state": "frozen", "trim": {"token": "b"}}}
+    guest.guest.on_call = lambda m: (
+        guest.guest.adopt(5, theirs) if m == "apply" and guest.guest.generation == 4 else None
+    )
+    assert reconciler("thaw", "-c", guest.channel).code == 0
+    assert guest.guest.spec == {"filesystems": {"trim": {"token": "b"}}}
+
+
 def test_two_names(reconciler: Reconciler) -> None:
     assert reconciler("thaw", "a", "-g", "b").code == 2
