@@ -10,6 +10,7 @@ from reconciler.errors import Unsupported
 from reconciler.resource import Json, Watch
 from reconciler.resources.report import Source
 from reconciler.sysblock import SYS, UDEV, entries, properties, text
+from reconciler.uevents import Uevents
 
 _DISKS_MAX = 256  # the first by name; as many as virtio-scsi shows of one target
 _PARTITIONS_MAX = 128  # the first by name; what a GPT usually has room for
@@ -20,11 +21,6 @@ _SECTOR_BYTES = 512  # the kernel's unit for sizes in sysfs, whatever the device
 _NO_DISK = re.compile(r"(loop|ram|zram|dm-|md|bcache|drbd|zd)\d")  # views of other devices, and memory
 _PCI = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 _WWN = re.compile(r"(naa|eui|uuid)\.\S+")  # what else is in wwid repeats model and serial number
-
-_NETLINK_KOBJECT_UEVENT = 15  # linux/netlink.h
-_BY_KERNEL, _BY_UDEV = 1, 2  # multicast groups: at once, and when udev knows the device
-_EVENT_BYTES = 8192  # twice what the kernel writes for one event
-_EVENTS_MAX = 256  # taken in at once; a storm must not hold the loop
 
 
 class Block(Source):
@@ -62,7 +58,7 @@ class Block(Source):
     def watches(self) -> Sequence[Watch]:
         """Disks that come, go and grow; where uevents are not to be had, the period finds them."""
         try:
-            return (Uevents(_BY_UDEV if os.path.exists(f"{self._udev}/control") else _BY_KERNEL, self.items),)
+            return (Uevents("block", self.items, udev=os.path.exists(f"{self._udev}/control")),)
         except OSError:
             return ()
 
@@ -90,42 +86,6 @@ class Block(Source):
             **_present(label=known.get("ID_PART_ENTRY_NAME"), uuid=known.get("ID_PART_ENTRY_UUID")),
             **_holders(folder),
         }
-
-
-class Uevents:
-    """A `Watch` on the kernel's uevents of block devices. Raises OSError where there are none."""
-
-    def __init__(self, group: int, items: tuple[str, ...]) -> None:
-        # Late: a guest that is not asked for its disks needs no socket for them.
-        import socket
-
-        self.items = items
-        self._socket = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, _NETLINK_KOBJECT_UEVENT
-        )
-        try:
-            self._socket.bind((0, group))
-        except BaseException:
-            self._socket.close()
-            raise
-
-    def fileno(self) -> int:
-        return self._socket.fileno()
-
-    def drain(self) -> bool:
-        changed = False
-        for _ in range(_EVENTS_MAX):
-            try:
-                event = self._socket.recv(_EVENT_BYTES)
-            except BlockingIOError:
-                break
-            except OSError:  # ENOBUFS: some were lost
-                return True
-            changed = changed or b"SUBSYSTEM=block\0" in event
-        return changed
-
-    def close(self) -> None:
-        self._socket.close()
 
 
 def _is_disk(folder: str) -> bool:

@@ -9,16 +9,12 @@ from typing import ClassVar
 from reconciler.errors import DriverError, Unsupported
 from reconciler.resource import Json, Watch
 from reconciler.resources.report import Source
+from reconciler.uevents import Uevents
 
 _FILE_BYTES_MAX = 16 * 1024  # the first processor's part of cpuinfo has 1.5 KiB, a list of processors 4
 _CPUS_MAX = 8192  # NR_CPUS of the largest kernels
 _TOPOLOGY_CPUS_MAX = 512  # two small files for each: 10 ms in all
 _TEXT_CHARS_MAX = 128  # CPUID's brand string has 48
-
-_NETLINK_KOBJECT_UEVENT = 15  # linux/netlink.h
-_BY_KERNEL = 1  # its multicast group
-_EVENT_BYTES = 8192  # twice what the kernel writes for one event
-_EVENTS_MAX = 256  # taken in at once; a storm must not hold the loop
 
 _MODEL = ("model name", "cpu model", "Model", "Processor", "cpu")  # x86; MIPS; ARM; old ARM; POWER
 _VENDOR = ("vendor_id", "CPU implementer")
@@ -48,7 +44,7 @@ class SysfsCpu(Source):
 
     def watches(self) -> Sequence[Watch]:
         try:
-            return (CpuEvents(self.items),)
+            return (Uevents("cpu", self.items),)
         except OSError:
             return ()  # without rights to it, the period is left
 
@@ -89,42 +85,6 @@ class SysfsCpu(Source):
             return ""
         except OSError as error:
             raise DriverError(f"cannot read {path}: {error.strerror}") from error
-
-
-class CpuEvents:
-    """A `Watch` on processors that come and go: the kernel's own events, without udev."""
-
-    def __init__(self, items: tuple[str, ...]) -> None:
-        # Late: a guest may watch no processors, and socket takes 0.5 MiB.
-        import socket
-
-        self.items = items
-        kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-        self._socket = socket.socket(socket.AF_NETLINK, kind, _NETLINK_KOBJECT_UEVENT)
-        try:
-            self._socket.bind((0, _BY_KERNEL))
-        except OSError:
-            self._socket.close()
-            raise
-
-    def fileno(self) -> int:
-        return self._socket.fileno()
-
-    def drain(self) -> bool:
-        changed = False
-        for _ in range(_EVENTS_MAX):
-            try:
-                data, sender = self._socket.recvfrom(_EVENT_BYTES)
-            except BlockingIOError:
-                break
-            except OSError:
-                return True  # ENOBUFS: events were lost, and one may have been ours
-            # Only the kernel has port 0: nobody else's word counts.
-            changed = changed or (sender[0] == 0 and b"SUBSYSTEM=cpu" in data.split(b"\0"))
-        return changed
-
-    def close(self) -> None:
-        self._socket.close()
 
 
 def members(listed: str) -> Iterator[int]:

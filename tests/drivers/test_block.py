@@ -1,15 +1,13 @@
 """A sysfs made here with disks of every bus, this machine's own, and uevents of the kernel."""
 
-import select
 import subprocess
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from reconciler import uevents
 from reconciler.drivers import block
-from reconciler.drivers.block import Block, Uevents
+from reconciler.drivers.block import Block
 from reconciler.errors import Unsupported
 from reconciler.resource import Json
 from reconciler.resources.report import Source
@@ -197,49 +195,16 @@ def test_this_machine_as_lsblk_tells_it() -> None:
     } == told
 
 
-@pytest.fixture
-def uevents() -> Iterator[Uevents]:
-    (watch,) = Block().watches()
-    assert isinstance(watch, Uevents)
-    with closing(watch):
-        watch.drain()
-        yield watch
-
-
-@pytest.mark.root
-def test_a_disk_that_changes_wakes_the_loop(uevents: Uevents) -> None:
-    assert uevents.items == ("disks",)
-    Path("/sys/block/loop0/uevent").write_text("change")
-    assert select.select([uevents], [], [], 30)[0]
-    assert uevents.drain()
-    assert not uevents.drain()
-
-
-@pytest.mark.root
-def test_another_device_that_changes_does_not(uevents: Uevents) -> None:
-    Path("/sys/class/mem/null/uevent").write_text("change")
-    assert select.select([uevents], [], [], 30)[0]
-    assert not uevents.drain()
-
-
-@pytest.mark.root
-def test_events_that_were_lost_read_as_a_change(uevents: Uevents) -> None:
-    uevents._socket.setsockopt(1, 8, 0)  # SOL_SOCKET, SO_RCVBUF: the least there is
-    for _ in range(64):
-        Path("/sys/class/mem/null/uevent").write_text("change")
-    assert uevents.drain()
-
-
 def test_without_uevents_there_is_no_watch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(block, "_NETLINK_KOBJECT_UEVENT", 31)
+    monkeypatch.setattr(uevents, "_NETLINK_KOBJECT_UEVENT", 31)
     assert Block().watches() == ()
 
 
 def test_udev_is_waited_for_where_there_is_one(sys: Sys, monkeypatch: pytest.MonkeyPatch) -> None:
-    groups: list[int] = []
-    monkeypatch.setattr(block, "Uevents", lambda group, items: groups.append(group))
+    asked: list[bool] = []
+    monkeypatch.setattr(block, "Uevents", lambda subsystem, items, udev: asked.append(udev))
     driver = Block(str(sys.root), str(sys.udev))
     driver.watches()
     (sys.udev / "control").touch()
     driver.watches()
-    assert groups == [1, 2]
+    assert asked == [False, True]

@@ -1,16 +1,14 @@
 """Processors, from trees as machines have them."""
 
 import os
-from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.drivers import sysfs_cpu
-from reconciler.drivers.sysfs_cpu import CpuEvents, SysfsCpu, members, model
+from reconciler.drivers.sysfs_cpu import SysfsCpu, members, model
 from reconciler.errors import Unsupported
 from reconciler.resource import Json, Watching
 from reconciler.resources.report import Source
@@ -131,49 +129,3 @@ def test_no_such_tree(tmp_path: Path) -> None:
 
 def test_this_machine() -> None:
     assert SysfsCpu().read("cpus")["logical"] == os.cpu_count()
-
-
-class Heard:
-    """A socket that has received some datagrams, each with its sender's port."""
-
-    def __init__(self, *data: tuple[bytes, int] | OSError) -> None:
-        self._data = list(data)
-
-    def close(self) -> None:
-        self._data.clear()
-
-    def recvfrom(self, size: int) -> tuple[bytes, tuple[int, int]]:
-        if not self._data:
-            raise BlockingIOError
-        first = self._data.pop(0)
-        if isinstance(first, OSError):
-            raise first
-        return first[0], (first[1], 1)
-
-
-CPU = b"offline@/devices/system/cpu/cpu1\0ACTION=offline\0SUBSYSTEM=cpu\0SEQNUM=1\0"
-DISK = b"change@/devices/vda\0ACTION=change\0SUBSYSTEM=block\0SEQNUM=2\0"
-
-
-@pytest.mark.parametrize(
-    ("heard", "wakes"),
-    [
-        pytest.param(Heard(), False, id="nothing"),
-        pytest.param(Heard((DISK, 0)), False, id="of a disk"),
-        pytest.param(Heard((DISK, 0), (CPU, 0), (DISK, 0)), True, id="of a processor among others"),
-        pytest.param(Heard((CPU, 4711)), False, id="not from the kernel"),
-        pytest.param(Heard(OSError(105, "no buffer space")), True, id="some were lost"),
-    ],
-)
-def test_events(heard: Heard, wakes: bool) -> None:
-    watch: Any = CpuEvents(("cpus",))
-    with closing(watch):
-        watch._socket.close()
-        watch._socket = heard
-        assert watch.drain() is wakes
-
-
-def test_quiet_while_nothing_changes() -> None:
-    with closing(CpuEvents(("cpus",))) as watch:
-        watch.drain()
-        assert watch.fileno() >= 0
