@@ -41,9 +41,11 @@ def opener(channel: str) -> Opener:
     match scheme:
         case "unix" if rest:
             return lambda: _open_unix(rest)
-        case "serial" if rest:
+        case "serial" if rest.partition(",")[0]:
             device, _, baud = rest.partition(",")
             speed = _number(channel, "the baud rate", baud or str(BAUD))
+            if not speed:
+                raise Misused(f"cannot use channel {channel!r}: a line of 0 baud is one that is hung up")
             return lambda: _open_serial(device, speed)
         case "vsock":
             cid, _, port = rest.partition(":")

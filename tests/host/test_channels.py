@@ -19,7 +19,7 @@ from tests.host.served import served
     "channel",
     [
         *("", "unix", "unix:", "tcp:1.2.3.4:5"),
-        *("serial:", "serial:/dev/x,fast", "serial:/dev/x,\u0663"),
+        *("serial:", "serial:,9600", "serial:/dev/x,0", "serial:/dev/x,fast", "serial:/dev/x,\u0663"),
         *("vsock:3", "vsock::1", "vsock:3:-1", "vsock:3:99999999999"),
     ],
 )
