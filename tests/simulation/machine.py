@@ -124,7 +124,9 @@ class Machine:
         self.touched_s = self.clock.time()
         self.guardian = Guardian(self)
         boots = self.boots
-        self.clock.after(START_S, lambda: self.booted() if boots == self.boots else None)
+        # No boot takes as long as another, so that the same revision hardly ever comes in two of them.
+        start_s = START_S + (self.luck.draw.random() if self.luck.troubles else 0.0)
+        self.clock.after(start_s, lambda: self.booted() if boots == self.boots else None)
 
 
 class Disk(MemoryDisk):
