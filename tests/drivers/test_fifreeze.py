@@ -136,9 +136,10 @@ def test_a_mount_that_the_policy_forbids_refuses_the_freeze_of_all(driver: FiFre
 
 @pytest.mark.root
 def test_a_thaw_does_not_wait_for_a_freeze_under_way(disk: Path, driver: FiFreeze) -> None:
-    begun = disk.parent / "begun"
+    begun, over = disk.parent / "begun", disk.parent / "over"
     os.mkfifo(begun)
-    hook(driver, "10-slow").write_text(f"#!/bin/sh\n[ $1 = thaw ] || {{ echo >{begun}; exec sleep 25; }}\n")
+    os.mkfifo(over)
+    hook(driver, "10-slow").write_text(f"#!/bin/sh\n[ $1 = thaw ] || {{ echo >{begun}; read _ <{over}; }}\n")
     errors: list[DriverError] = []
 
     def freeze() -> None:
@@ -156,6 +157,7 @@ def test_a_thaw_does_not_wait_for_a_freeze_under_way(disk: Path, driver: FiFreez
     assert "given up" in str(errors[0])
     assert driver._link.lives()
     assert driver._link.pid == guardian, "nobody had to be killed for it"
+    over.write_text("\n")
 
 
 @pytest.mark.root
