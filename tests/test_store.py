@@ -194,3 +194,16 @@ def test_nothing_new_is_not_written() -> None:
     store.flush()
     store.flush()
     assert disk.writes == 1
+
+
+def test_what_changes_during_a_write_is_still_to_be_written() -> None:
+    disk = MemoryDisk()
+    store = Store(disk, "boot-1")
+    store.keep(written(1))
+    disk.before = lambda: store.keep(written(2))
+    store.flush()
+    assert store.dirty
+    disk.before = lambda: None
+    store.flush()
+    assert not store.dirty
+    assert Store(disk, "boot-1").spec.generation == 2
