@@ -51,6 +51,13 @@ class Desired:
 
 
 @dataclass(frozen=True)
+class Due(Change):
+    """An act that is to be done, and whether it heeds inhibitors."""
+
+    heed: bool = True
+
+
+@dataclass(frozen=True)
 class Inhibitor:
     """Who keeps the guest from shutting down or sleeping; see org.freedesktop.login1(5)."""
 
@@ -213,15 +220,19 @@ class Power(Resource[Desired, Observed, Switch], kind="power"):
         goal = _goal(desired, observed)
         if goal is None or observed.machine.state != "running" or _spent(goal[1], observed):
             return ()
-        return (Change("guest", goal[0], want=goal[1], have=observed.machine.state),)
+        # Whoever inhibits it only after this look is waited for as well.
+        heed = not _out_of_patience(desired, observed)
+        return (Due("guest", goal[0], want=goal[1], have=observed.machine.state, heed=heed),)
 
     @staticmethod
     def plan(desired: Desired, changes: Sequence[Change]) -> tuple[Action, ...]:
-        value = {"message": desired.message, "heed": desired.patience_s is None}
+        terms: dict[str, Json] = {"message": desired.message}
         if desired.deadline_s is not None:
-            value["deadline"] = desired.deadline_s
+            terms["deadline"] = desired.deadline_s
         return tuple(
-            Action(change.field, change.target, Phase.HOLD, str(change.want), value) for change in changes
+            Action(due.field, due.target, Phase.HOLD, str(due.want), terms | {"heed": due.heed})
+            for due in changes
+            if isinstance(due, Due)
         )
 
     @staticmethod

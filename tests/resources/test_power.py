@@ -74,6 +74,20 @@ def test_a_plan_says_how() -> None:
 
 
 @pytest.mark.parametrize(
+    ("since_s", "heed"),
+    [
+        pytest.param(None, True, id="nobody inhibits it, and who begins now is waited for"),
+        pytest.param(989.0, True, id="somebody is waited for"),
+        pytest.param(940.0, False, id="somebody was waited for"),
+    ],
+)
+def test_whoever_inhibits_it_is_overrun_only_after_the_patience(since_s: float | None, heed: bool) -> None:
+    patient = replace(OFF, patience_s=60)
+    (action,) = Power.plan(patient, Power.diff(patient, replace(seen(), blocked_since_s=since_s)))
+    assert action.value["heed"] is heed
+
+
+@pytest.mark.parametrize(
     ("desired", "observed", "ready", "reason", "waiting"),
     [
         pytest.param(Desired(state="running"), seen(), True, "InSync", False, id="it runs"),
