@@ -300,7 +300,10 @@ class Guest:
             self._again.set()  # the agent has begun anew, and knows nothing of us
         elif method == "event":
             self._turn()
-        elif method == "status" and self._connection and self.mirror.boot_id == self.hello.boot_id:
+        elif method == "status" and self._connection and self.mirror.boot_id != self.hello.boot_id:
+            # Of another boot, or read before the answer that it builds upon was taken in.
+            self._again.set()
+        elif method == "status" and self._connection:
             try:
                 self.mirror.take(params)
             except (Lost, RemoteProtocolError):

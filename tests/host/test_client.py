@@ -39,6 +39,33 @@ def test_a_cut_at_any_byte_costs_nothing(to_host: bool) -> None:
         assert wire.guest.spec == SPEC, cut
 
 
+def test_a_change_right_behind_the_answer_to_subscribe_is_not_lost() -> None:
+    async def work() -> None:
+        guest = FakeGuest()
+        guest.adopt(1, SPEC)
+        guest.reasons["hostname"] = "Drifted"
+
+        def mend() -> None:
+            guest.reasons.clear()
+            guest.turn()
+
+        loop = asyncio.get_running_loop()
+
+        def change(method: str) -> None:
+            if method == "subscribe" and guest.reasons:
+                loop.call_soon(mend)
+
+        guest.on_call = change
+        async with connect(Wire(guest).open) as client:
+            before_s = loop.time()
+            async for status in client.changes():
+                if status["phase"] == "Converged":
+                    break
+            assert loop.time() - before_s < 1
+
+    run(work())
+
+
 def test_cut_after_cut_the_end_is_the_same() -> None:
     wire = Wire(FakeGuest())
     wire.cuts = [(cut, None) for cut in range(0, _length(to_host=True), 37)]
