@@ -33,14 +33,15 @@ def check(words: Sequence[str]) -> None:
 class Child:
     """One command, and what becomes of the signals that are meant for it.
 
-    Before it starts, a signal stops us: `stop` is called, once. While it runs, signals are
-    passed on, and what we do then hangs on what it does. After it, they are too late.
+    Before it starts, a signal stops us: `stop` is called, once. From then on signals are for
+    it, and what we do hangs on what it does. After it, they are too late.
     """
 
     def __init__(self, stop: Callable[[], object]) -> None:
         self.stopped_by = 0  # the signal that came before the start, if any
         self._stop = stop
         self._process: asyncio.subprocess.Process | None = None
+        self._early: list[signal.Signals] | None = None  # came while it was being started
         self._asked = 0
 
     @contextmanager
@@ -57,11 +58,14 @@ class Child:
 
     async def run(self, words: Sequence[str]) -> int:
         """Its exit status, or 128 and the signal that killed it. Raises NotStarted."""
+        self._early = []
         try:
             self._process = await asyncio.create_subprocess_exec(*words)
         except OSError as error:
             code = Exit.NOT_FOUND if isinstance(error, FileNotFoundError) else Exit.NOT_STARTED
             raise NotStarted(f"cannot run {words[0]}: {error.strerror}", code) from None
+        for number in self._early:
+            self.take(number)
         try:
             status = await self._process.wait()
         finally:
@@ -72,7 +76,9 @@ class Child:
 
     def take(self, number: signal.Signals) -> None:
         if self._process is None:
-            if not self.stopped_by:
+            if self._early is not None:
+                self._early.append(number)
+            elif not self.stopped_by:
                 self.stopped_by = number
                 self._stop()
         elif self._process.returncode is None:

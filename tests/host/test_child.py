@@ -36,6 +36,20 @@ def test_a_signal_before_the_start_stops_us_once() -> None:
     assert (stops, child.stopped_by) == ([1], signal.SIGTERM)
 
 
+def test_a_signal_during_the_start_is_for_the_command() -> None:
+    async def work() -> None:
+        stops: list[int] = []
+        child = Child(lambda: stops.append(1))
+        running = asyncio.create_task(child.run(["sleep", "60"]))
+        await asyncio.sleep(0)  # it is being started now
+        assert child._process is None
+        child.take(signal.SIGTERM)
+        assert await running == 143
+        assert (stops, child.stopped_by) == ([], 0)
+
+    asyncio.run(work())
+
+
 def test_a_signal_after_the_end_is_too_late() -> None:
     async def work() -> None:
         stops: list[int] = []
