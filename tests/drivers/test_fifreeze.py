@@ -98,16 +98,19 @@ def test_without_a_freeze_there_is_nothing_to_thaw_or_renew(driver: FiFreeze) ->
         driver.renew(7, 60.0)
 
 
+@pytest.mark.root
 def test_a_mount_that_is_gone_is_refused(driver: FiFreeze, tmp_path: Path) -> None:
     with pytest.raises(DriverError, match=r"cannot freeze .*/gone: No such file or directory"):
         driver.freeze(7, 60.0, [Mount(1, str(tmp_path / "gone"), "ext4", "8:1")])
 
 
+@pytest.mark.root
 def test_a_path_that_leads_to_another_mount_is_refused(driver: FiFreeze, tmp_path: Path) -> None:
     with pytest.raises(DriverError, match="something else was mounted there meanwhile"):
         driver.freeze(7, 60.0, [Mount(-1, str(tmp_path), "ext4", "8:1")])
 
 
+@pytest.mark.root
 @pytest.mark.parametrize("mode", [pytest.param(0o775, id="group"), pytest.param(0o757, id="others")])
 def test_a_hook_that_others_may_write_is_refused(driver: FiFreeze, mode: int) -> None:
     hook(driver, "10-db", mode)
