@@ -84,6 +84,11 @@ class FakeGuest:
         for session in self.sessions:
             session.tell()
 
+    def change(self, work: Callable[[], object]) -> None:
+        """Do it and tell, in one go: a host that subscribes in between would be told of nothing."""
+        work()
+        self.turn()
+
     def reboot(self) -> None:
         self.boots += 1
         self.boot_id, self.revision, self.freeze = f"boot-{self.boots}", 1, None

@@ -130,8 +130,7 @@ def test_a_freeze_that_did_not_hold(guest: Served) -> None:
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.readline() == b"started\n"
-        guest.do(lambda: guest.guest.end_freeze("LeaseEnded"))
-        guest.do(guest.guest.turn)
+        guest.do(lambda: guest.guest.change(lambda: guest.guest.end_freeze("LeaseEnded")))
         _fifo(guest).write_text("go on")
         assert process.wait(30) == 121
         assert b"cannot trust what was saved" in process.stderr.read()

@@ -41,8 +41,7 @@ def test_it_ends_when_it_is_so(guest: Served) -> None:
     guest.guest.on_call = lambda method: subscribed.set() if method == "subscribe" else None
     with _waiting(guest.channel) as process:
         assert subscribed.wait(30)
-        guest.do(guest.guest.reasons.clear)
-        guest.do(guest.guest.turn)
+        guest.do(lambda: guest.guest.change(guest.guest.reasons.clear))
         assert process.wait(30) == 0
 
 

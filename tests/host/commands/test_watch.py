@@ -16,8 +16,7 @@ def test_changes_come_one_after_the_other(form: str, guest: Served) -> None:
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         first = process.stdout.readline()
-        guest.do(lambda: guest.guest.reasons.update(hostname="Drifted"))
-        guest.do(guest.guest.turn)
+        guest.do(lambda: guest.guest.change(lambda: guest.guest.reasons.update(hostname="Drifted")))
         if form == "table":
             assert first.split()[1:] == ["hostname", "True", "InSync"]
             assert process.stdout.readline().split()[1:] == ["Converged", "generation", "3"]
