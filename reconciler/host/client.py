@@ -17,14 +17,14 @@ from dataclasses import dataclass, replace
 from random import uniform
 
 from reconciler import __version__
-from reconciler.errors import Busy, Conflict, InvalidSpec, NotHeld, ReconcilerError, RemoteProtocolError
+from reconciler.errors import Busy, Conflict, ReconcilerError, RemoteProtocolError
 from reconciler.host.channels import Opener, opener
 from reconciler.host.connection import Connection, object_of
 from reconciler.host.failures import TimedOut, Unreachable
 from reconciler.host.hello import Hello, count, parse_hello, text
 from reconciler.host.mirror import Lost, Mirror
+from reconciler.host.pieces import apply_in_pieces
 from reconciler.protocols.channel import PROTOCOL, TO_HOST_BYTES_MAX
-from reconciler.protocols.transfer import Sending
 from reconciler.resource import Json
 from reconciler.spec import Normal, canonical, digest
 
@@ -35,7 +35,6 @@ RESYNC_S = 30.0  # a status or its ack lost without a trace is missed no longer 
 WAITING_RESYNC_S = 5.0  # the same while somebody waits for it
 FRESH_S = 1.0  # how long what hello said of the spec is believed without asking again
 CONFLICTS_MAX = 3
-TRANSFERS_MAX = 3  # an agent that restarts during a transfer has forgotten it
 BUSY_S = 0.2
 
 Status = dict[str, Json]
@@ -357,27 +356,11 @@ class Guest:
         if len(body) <= self.hello.limits.message_bytes // 2:
             result = await self.call("apply", params | {"spec": normal})
         else:
-            result = await self._transfer_and_apply(params, body, digest(normal))
+            limits = self.hello.limits
+            result = await apply_in_pieces(self.call, limits, params, body, digest(normal))
         result = object_of(result, "apply")
         in_force = self._has(count(result, "generation"), text(result, "digest"))
         return Applied(*in_force, result.get("accepted") == "new")
-
-    async def _transfer_and_apply(self, params: dict[str, Json], body: bytes, name: str) -> Json:
-        limits = self.hello.limits
-        if len(body) > limits.transfer_bytes:
-            raise InvalidSpec(f"cannot send {len(body)} bytes: the guest takes {limits.transfer_bytes}")
-        for tries_left in reversed(range(TRANSFERS_MAX)):
-            # In base64 three bytes are four; an eighth is left for the message around it.
-            sending = Sending(name, body, min(limits.chunk_bytes, limits.message_bytes * 5 // 8))
-            try:
-                result = await self.call("transfer.begin", sending.opening)
-                while (chunk := sending.next(result)) is not None:
-                    result = await self.call("transfer.chunk", chunk)
-                return await self.call("apply", params | {"transfer": name})
-            except NotHeld:
-                if not tries_left:
-                    raise
-        raise AssertionError("the last try returns or raises")
 
 
 @asynccontextmanager
