@@ -1,6 +1,7 @@
 """The command line as a whole: what every command has, exit codes, errors, hostile names."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -202,10 +203,10 @@ def test_a_fault_of_ours_is_no_answer(
 
 
 def test_closed_streams_change_nothing_else(guest: Served) -> None:
-    command = " ".join(_program("get", "-c", guest.channel, "nothing"))
+    command = shlex.join(_program("get", "-c", guest.channel, "nothing"))
     ran = subprocess.run(["sh", "-c", f"{command} 2>&-"], capture_output=True, timeout=60, check=False)
     assert (ran.returncode, ran.stdout, ran.stderr) == (1, b"", b"")
-    command = " ".join(_program("get", "-c", guest.channel))
+    command = shlex.join(_program("get", "-c", guest.channel))
     ran = subprocess.run(["sh", "-c", f"{command} >&-"], capture_output=True, timeout=60, check=False)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"", b"")
 
