@@ -76,32 +76,32 @@ apt:
 ## Into a Debian root that has python3-{jeepney,yaml,cerberus,psutil,serial}: make install DESTDIR=/mnt
 install:
 	@mkdir -p build
-	rm -rf $(DESTDIR)$(LIBRARY)/reconciler $(DESTDIR)$(LIBRARY)/guest_runtime
+	rm -rf '$(DESTDIR)$(LIBRARY)/reconciler' '$(DESTDIR)$(LIBRARY)/guest_runtime'
 	set -e; find reconciler guest_runtime -name '*.py' -o -name '*.json' | while read -r file; do \
 	    install -D -m 644 "$$file" "$(DESTDIR)$(LIBRARY)/$$file"; \
 	done
 	# Checked never: nobody edits the installed code, and a start saves a look at each source.
 	$(firstword $(wildcard /usr/bin/python3) $(PYTHON)) -m compileall -q --invalidation-mode unchecked-hash -s '$(DESTDIR)' -p / \
-	    $(DESTDIR)$(LIBRARY)/reconciler $(DESTDIR)$(LIBRARY)/guest_runtime
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/guest-reconciler/freeze.d \
-	    $(DESTDIR)/etc/guest-reconciler/metrics.exec.d
+	    '$(DESTDIR)$(LIBRARY)/reconciler' '$(DESTDIR)$(LIBRARY)/guest_runtime'
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)/etc/guest-reconciler/freeze.d' \
+	    '$(DESTDIR)/etc/guest-reconciler/metrics.exec.d'
 	set -e; for script in guest-reconciler reconciler; do \
 	    sed 's|@LIBRARY@|$(LIBRARY)|' guest_runtime/units/$$script.in >build/$$script.$$$$; \
-	    install -m 755 build/$$script.$$$$ $(DESTDIR)$(PREFIX)/bin/$$script; rm build/$$script.$$$$; \
+	    install -m 755 build/$$script.$$$$ "$(DESTDIR)$(PREFIX)/bin/$$script"; rm build/$$script.$$$$; \
 	done
 	sed 's|@PREFIX@|$(PREFIX)|' guest_runtime/units/guest-reconciler.service.in >build/unit.$$$$ && \
-	    install -D -m 644 build/unit.$$$$ $(DESTDIR)$(SYSTEM)/systemd/system/guest-reconciler.service && rm build/unit.$$$$
-	install -D -m 644 guest_runtime/units/60-guest-reconciler.rules $(DESTDIR)$(SYSTEM)/udev/rules.d/60-guest-reconciler.rules
+	    install -D -m 644 build/unit.$$$$ '$(DESTDIR)$(SYSTEM)/systemd/system/guest-reconciler.service' && rm build/unit.$$$$
+	install -D -m 644 guest_runtime/units/60-guest-reconciler.rules '$(DESTDIR)$(SYSTEM)/udev/rules.d/60-guest-reconciler.rules'
 	# An administrator's policy is never overwritten.
-	test -e $(DESTDIR)/etc/guest-reconciler/policy.yaml || \
-	    install -D -m 644 guest_runtime/units/policy.yaml $(DESTDIR)/etc/guest-reconciler/policy.yaml
+	test -e '$(DESTDIR)/etc/guest-reconciler/policy.yaml' || \
+	    install -D -m 644 guest_runtime/units/policy.yaml '$(DESTDIR)/etc/guest-reconciler/policy.yaml'
 
 uninstall:
 	@mkdir -p build
-	rm -rf $(DESTDIR)$(LIBRARY)/reconciler $(DESTDIR)$(LIBRARY)/guest_runtime
-	rm -f $(DESTDIR)$(PREFIX)/bin/guest-reconciler $(DESTDIR)$(PREFIX)/bin/reconciler
-	rm -f $(DESTDIR)$(SYSTEM)/systemd/system/guest-reconciler.service
-	rm -f $(DESTDIR)$(SYSTEM)/udev/rules.d/60-guest-reconciler.rules
+	rm -rf '$(DESTDIR)$(LIBRARY)/reconciler' '$(DESTDIR)$(LIBRARY)/guest_runtime'
+	rm -f '$(DESTDIR)$(PREFIX)/bin/guest-reconciler' '$(DESTDIR)$(PREFIX)/bin/reconciler'
+	rm -f '$(DESTDIR)$(SYSTEM)/systemd/system/guest-reconciler.service'
+	rm -f '$(DESTDIR)$(SYSTEM)/udev/rules.d/60-guest-reconciler.rules'
 
 clean:
 	rm -rf build .venv
