@@ -1,4 +1,4 @@
-"""Bring some guests to one state at once, and tell how each came out.
+"""Bring some guests to one state at once, and tell how each came out; exits with 1 if any did not.
 
 python examples/orchestrator.py examples/hostname.yaml unix:/run/a.sock unix:/run/b.sock
 """
@@ -16,22 +16,26 @@ from reconciler.spec import Normal
 CONVERGED_S = 60.0
 
 
-async def converge(channel: str, normal: Normal) -> str:
-    """One guest; what became of it, in words."""
+async def converge(channel: str, normal: Normal) -> tuple[bool, str]:
+    """One guest: whether it is as desired, and what became of it, in words."""
     try:
         async with connect(channel, prepare=True) as guest:
             applied = await guest.apply(normal)
             status = await guest.wait(converged(applied.generation), timeout_s=CONVERGED_S)
-            return f"{guest.hello.name!r}: {status['phase']}, generation {applied.generation}"
+            return True, f"{channel}: {guest.hello.name!r}: {status['phase']}, generation {applied.generation}"
     except ReconcilerError as error:
-        return f"{channel}: {error}"
+        return False, f"{channel}: {error}"
 
 
-async def main(path: str, *channels: str) -> None:
+async def main(path: str, *channels: str) -> int:
     (document,) = read(Path(path).read_bytes(), source=path)
-    for told in asyncio.as_completed([converge(channel, document.normal) for channel in channels]):
-        print(await told, flush=True)
+    all_so = True
+    for came in asyncio.as_completed([converge(channel, document.normal) for channel in channels]):
+        so, told = await came
+        all_so = all_so and so
+        print(told, flush=True)
+    return 0 if all_so else 1
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    sys.exit(asyncio.run(main(*sys.argv[1:])))
