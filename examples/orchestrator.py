@@ -22,7 +22,8 @@ async def converge(channel: str, normal: Normal) -> tuple[bool, str]:
         async with connect(channel, prepare=True) as guest:
             applied = await guest.apply(normal)
             status = await guest.wait(converged(applied.generation), timeout_s=CONVERGED_S)
-            return True, f"{channel}: {guest.hello.name!r}: {status['phase']}, generation {applied.generation}"
+            is_now = f"{status['phase']}, generation {applied.generation}"
+            return True, f"{channel}: {guest.hello.name!r}: {is_now}"
     except ReconcilerError as error:
         return False, f"{channel}: {error}"
 
