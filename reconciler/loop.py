@@ -253,6 +253,7 @@ class Loop:
 
     def _looked(self, track: Track, observed: Any, error: ReconcilerError | None) -> None:
         track.state = State.IDLE
+        track.plan.clear()  # it was of the look before
         if track.stale:
             track.wanted = True  # it looked on behalf of a document that is no longer in force
             return

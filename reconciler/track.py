@@ -234,9 +234,7 @@ class Track:
         return plans and awaited and self.verdict.reason == NOT_SEEN_YET and (self.managed or not self.seen)
 
     def phases(self) -> tuple[Phase, ...]:
-        """What this kind still has to do in this pass; a stuck one holds up nobody."""
-        if self.state not in (State.WAITING, State.ACTING):
-            return ()
+        """What this kind still has to do, also while it looks again; a stuck one holds up nobody."""
         running = (self.running,) if self.running else ()
         return tuple(action.phase for action in (*running, *self.plan))
 
