@@ -7,8 +7,6 @@ Rules:
 3. While something holds, not a byte is logged: the log may end on the frozen disk.
 """
 
-import ctypes
-import gc
 import os
 import selectors
 import signal
@@ -23,6 +21,7 @@ from typing import Any
 
 from guest_runtime.conversation import Conversation
 from guest_runtime.log import Log
+from guest_runtime.memory import give_back
 from guest_runtime.methods import Methods
 from guest_runtime.report import Report
 from guest_runtime.startup import boot_id
@@ -55,13 +54,6 @@ def stamp(boot_s: float) -> str:
 
 def jitter() -> float:
     return int.from_bytes(os.urandom(4), "big") / 2**32
-
-
-def give_back() -> None:
-    """Return to the kernel what a burst of work has left; see malloc_trim(3)."""
-    gc.collect()
-    with suppress(AttributeError):  # other libraries of C do not keep as much
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 @dataclass
