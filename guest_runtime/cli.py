@@ -109,6 +109,7 @@ def run(options: Options) -> int:
     hold_standard_descriptors()
     validation = Validation()
     try:
+        startup.check_packages()
         endpoints = [open_endpoint(channel) for channel in options.channels]
         policy = startup.policy(options.policy, validation)
         usable, unusable = startup.kinds(policy, rehearse=options.rehearse)
@@ -133,6 +134,7 @@ def check(options: Options) -> int:
 
     validation = Validation()
     try:
+        startup.check_packages()
         policy = startup.policy(options.policy, validation)
     except ReconcilerError as error:
         print(f"guest-reconciler: {error}", file=sys.stderr)

@@ -3,6 +3,7 @@
 import os
 import stat
 from collections.abc import Mapping
+from importlib.machinery import PathFinder
 from typing import Any
 
 from guest_runtime.validation import Validation
@@ -13,6 +14,13 @@ from reconciler.resource import Resource
 
 POLICY_PATH = "/etc/guest-reconciler/policy.yaml"
 POLICY_BYTES_MAX = 64 << 10  # written by hand
+
+
+def check_packages() -> None:
+    """Raises Unsupported for want of a package without which no document can be read."""
+    for name in ("cerberus", "yaml"):
+        if PathFinder.find_spec(name) is None:
+            raise Unsupported(f"cannot read documents: the Python package {name} is missing")
 
 
 def kinds(

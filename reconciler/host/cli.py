@@ -104,6 +104,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_output()
         note(f"reconciler: cannot go on: {error.strerror or error}")
         return _code(words, Exit.FAILED)
+    except ModuleNotFoundError as error:
+        note(f"reconciler: cannot go on: the Python package {error.name} is missing")
+        return _code(words, Exit.FAILED)
     except Exception:
         # Late: it takes 3 ms, and is for faults of ours alone.
         import traceback

@@ -1,5 +1,7 @@
 """The guest's command line: what it takes, and how it ends."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,17 @@ def test_run_takes_several_channels() -> None:
 def test_wrong_usage_ends_with_2(words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words.split()) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["check", "run --channel unix:guest.sock --state-dir state"])
+def test_a_package_that_is_missing_is_named(command: str, tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    start = f"import sys; sys.path += [{str(root)!r}]; from guest_runtime.cli import main; sys.exit(main())"
+    # Isolated and without `site`: an interpreter that has nothing but its own library.
+    argv = [sys.executable, "-IS", "-c", start, *command.split()]
+    ran = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr == "guest-reconciler: cannot read documents: the Python package cerberus is missing\n"
 
 
 def test_check_names_each_kind(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """The command line as a whole: what every command has, exit codes, errors, hostile names."""
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -200,6 +201,18 @@ def test_a_fault_of_ours_is_no_answer(
     )
     assert (said.code, said.out) == (code, "")
     assert said.err.endswith("TypeError: what the guest sent: \\x1b[2J\n")
+
+
+def test_a_package_that_is_missing_is_named(tmp_path: Path) -> None:
+    (tmp_path / "web-01.yaml").write_text("hostname: web-01\n")
+    root = Path(__file__).parents[2]
+    start = f"import sys; sys.path += [{str(root)!r}]; from reconciler.host.cli import main; sys.exit(main())"
+    argv = [sys.executable, "-IS", "-c", start, "validate", "web-01.yaml"]
+    ran = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
+    assert (ran.returncode, ran.stdout) == (3, "")
+    assert re.fullmatch(
+        r"reconciler: cannot go on: the Python package (yaml|cerberus) is missing\n", ran.stderr
+    )
 
 
 def test_closed_streams_change_nothing_else(guest: Served) -> None:
