@@ -54,8 +54,9 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         ) as process,
     ):
         try:
-            for watch, name in ((load, "load"), (memory, "memory")):
-                while not any((folder / "csv" / "guest" / name).glob("*")):
+            # One value of a plugin comes after the other.
+            for watch, value in ((load, "load/load-*"), (memory, "memory/memory-free-*")):
+                while not any((folder / "csv" / "guest").glob(value)):
                     assert select.select([watch], [], [], 30)[0], "collectd did not start"
                     watch.drain()
             yield folder
