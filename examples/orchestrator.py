@@ -1,4 +1,4 @@
-"""Bring some guests to one state at once, and tell how each came out; exits with 1 if any did not.
+"""Bring some guests to one state at once; exits with 1 if any did not come to it, 2 without a document.
 
 python examples/orchestrator.py examples/hostname.yaml unix:/run/a.sock unix:/run/b.sock
 """
@@ -29,7 +29,11 @@ async def converge(channel: str, normal: Normal) -> tuple[bool, str]:
 
 
 async def main(path: str, *channels: str) -> int:
-    (document,) = read(Path(path).read_bytes(), source=path)
+    try:
+        (document,) = read(Path(path).read_bytes(), source=path)
+    except (OSError, ValueError, ReconcilerError) as error:
+        print(f"cannot take a document from {path}: {error}", file=sys.stderr)
+        return 2
     all_so = True
     for came in asyncio.as_completed([converge(channel, document.normal) for channel in channels]):
         so, told = await came
@@ -39,4 +43,6 @@ async def main(path: str, *channels: str) -> int:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
     sys.exit(asyncio.run(main(*sys.argv[1:])))
