@@ -32,13 +32,18 @@ vm: venv $(STAMP)/packages
 picture: venv $(STAMP)/packages
 	$(BIN)/python -m tests.vm.picture
 
-## Everything, the tests on real guests included. PYTEST takes more options.
+# One process for each core; a file's tests stay together, as they share what is slow to set up.
+SPREAD := -n logical --dist loadfile
+
+## Everything, the tests on real guests included, one guest at a time. PYTEST takes more options.
 test: venv $(STAMP)/packages
-	$(BIN)/python -m pytest $(PYTEST)
+	@# 5: what PYTEST has chosen is not of this half.
+	$(BIN)/python -m pytest $(SPREAD) -m 'not vm' $(PYTEST) || [ $$? = 5 ]
+	$(BIN)/python -m pytest -m vm $(PYTEST) || [ $$? = 5 ]
 
 ## While you work: without root, but for what has to be installed, and without guests.
 test-fast: venv $(STAMP)/tools
-	$(BIN)/python -m pytest -m 'not vm and not root' $(PYTEST)
+	$(BIN)/python -m pytest $(SPREAD) -m 'not vm and not root' $(PYTEST)
 
 bench: venv
 	$(BIN)/python -m bench
