@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from reconciler.errors import Busy, Conflict, DriverError, ReconcilerError, Unsupported
-from reconciler.loop import ASKS_MAX, SAVE, SAVE_DEADLINE_S, Loop, Setting
+from reconciler.loop import ASKS_MAX, Loop, Setting
 from reconciler.policy import Policy
 from reconciler.resource import Resource, Verdict
 from reconciler.status import Refusal, phase
 from reconciler.track import State
-from tests.lamps import Crash, Lamp, Lamps, MemoryDisk, World
+from tests.lamps import Lamp, Lamps, MemoryDisk, World
 
 LIT = {"lit": True}
 
@@ -159,145 +159,6 @@ def test_a_favour_is_done_between_jobs_and_looked_after() -> None:
     assert (answers, world.kinds["lamp"].looks) == ([(7, None)], 2)
 
 
-# Phases
-
-
-def test_release_runs_before_change_and_change_before_hold() -> None:
-    a, b, c = Lamps(), Lamps(), Lamps(frozen=True)
-    order: list[str] = []
-    for name, lamps in (("a", a), ("b", b), ("c", c)):
-        lamps.at_act = lambda name=name: order.append(name)  # type: ignore[misc]
-    world = World({"a": a, "b": b, "c": c})
-    world.offer(1, a={"frozen": True}, b=LIT, c={"frozen": False})
-    world.settle()
-    assert order == ["c", "b", "a"]
-
-
-def test_what_ends_all_comes_before_another_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World({"disk": Lamps(), "switch": Lamps()})
-    monkeypatch.setattr(type(world.loop.tracks["switch"].resource), "ends_all", True)
-    world.offer(1, disk={"frozen-ring": "freeze@1"}, switch={"frozen-ring": "off@1"})
-    [act] = world.settle_until("switch", "act")
-    assert world.kinds["disk"].acts == []
-    world.finish(act)
-    world.settle()
-    assert world.kinds["disk"].acts == [], "it holds until it is over"
-
-
-def test_nothing_changes_and_nothing_is_saved_while_a_kind_holds() -> None:
-    world = World({"lamp": Lamps(), "disk": Lamps(frozen=True)})
-    world.offer(1, lamp=LIT)
-    world.pass_time(10)
-    assert world.kinds["lamp"].acts == []
-    assert (world.condition("lamp"), world.loop.status().holding) == (("False", "Drifted"), True)
-    assert world.disk.writes == 0
-
-    world.kinds["disk"].state["frozen"] = False
-    world.loop.wake("disk")
-    world.settle()
-    assert world.kinds["lamp"].state == LIT
-    assert world.disk.writes > 0
-
-
-def test_a_hold_that_returned_holds_before_it_is_seen() -> None:
-    world = World({"disk": Lamps(), "lamp": Lamps(lit=True)})
-    world.offer(1, disk={"frozen": True}, lamp=LIT)
-    world.pass_time(1)
-    world.kinds["disk"].state["frozen"] = False
-    world.loop.wake("disk")
-    [freeze] = world.settle_until("disk", "act")
-    world.kinds["lamp"].state["lit"] = False
-    world.loop.wake("lamp")
-    world.settle("disk")
-    world.finish(freeze)
-    assert [job.what for job in world.start()] == ["look"]
-    assert world.loop.status().holding
-
-
-def test_nothing_is_saved_between_two_releases() -> None:
-    world = World({"disk": Lamps(frozen_a=True, frozen_b=True)})
-    world.settle()
-    world.offer(1, disk={"frozen_a": False, "frozen_b": False})
-    saved_while: list[bool] = []
-    world.disk.before = lambda: saved_while.append(any(world.kinds["disk"].state.values()))
-    while jobs := world.start():
-        for job in sorted(jobs, key=lambda job: job.kind != SAVE):
-            world.finish(job)
-    assert saved_while
-    assert not any(saved_while)
-
-
-def test_a_thaw_and_a_trim_of_one_kind_do_not_wait_for_each_other() -> None:
-    world = World({"disk": Lamps(frozen=True)})
-    world.offer(1, disk={"trim": "now", "frozen": False})
-    world.settle()
-    assert [action.target for action in world.kinds["disk"].acts] == ["frozen", "trim"]
-    assert world.condition("disk") == ("True", "InSync")
-
-
-def test_what_holds_may_hold_more_although_others_wait_for_it() -> None:
-    world = World({"disk": Lamps(frozen_a=True), "lamp": Lamps()})
-    world.offer(1, disk={"frozen_a": True, "frozen_b": True}, lamp=LIT)
-    world.settle()
-    assert world.kinds["disk"].state["frozen_b"]
-    assert world.kinds["lamp"].acts == []
-
-
-def test_no_token_is_saved_while_another_kind_holds() -> None:
-    world = World({"disk": Lamps(), "sleep": Lamps()})
-    saved_while: list[bool] = []
-    world.disk.before = lambda: saved_while.append(bool(world.kinds["disk"].state.get("frozen")))
-    world.offer(1, disk={"frozen": True}, sleep={"frozen_ring": "t1"})
-    world.pass_time(100)
-    assert world.kinds["sleep"].acts == []
-
-    world.offer(2, disk={"frozen": False}, sleep={"frozen_ring": "t1"})
-    world.settle()
-    assert len(world.kinds["sleep"].acts) == 1
-    assert saved_while
-    assert not any(saved_while)
-
-
-@pytest.mark.parametrize(
-    "trouble",
-    [
-        pytest.param({}, id="slow"),
-        pytest.param({"blind": DriverError("cannot see")}, id="fails"),
-    ],
-)
-def test_a_hold_waits_until_it_is_known_what_others_have_to_do(trouble: dict[str, Any]) -> None:
-    world = World({"disk": Lamps(), "lamp": Lamps()})
-    vars(world.kinds["lamp"]).update(trouble)
-    world.offer(1, disk={"frozen": True}, lamp=LIT)
-    [look] = world.settle("lamp")
-    assert world.kinds["disk"].acts == []
-    world.finish(look)
-    world.settle()
-    assert world.kinds["disk"].state == {"frozen": True}
-    assert world.kinds["lamp"].state == ({} if trouble else LIT)
-
-
-def test_a_hold_does_not_wait_for_a_look_that_hangs_beyond_its_deadline() -> None:
-    world = World({"disk": Lamps(), "hung": Lamps()})
-    world.offer(1, disk={"frozen": True}, hung=LIT)
-    world.settle("hung")
-    world.now_s = world.loop.next_s()
-    world.settle("hung")
-    assert world.kinds["disk"].state == {"frozen": True}
-
-
-def test_a_hold_waits_for_a_write_that_is_under_way() -> None:
-    world = World({"disk": Lamps()})
-    world.offer(1)
-    [save] = world.settle(SAVE)
-    world.offer(2, disk={"frozen": True})
-    world.settle()
-    assert world.kinds["disk"].acts == []
-    world.finish(save)
-    world.settle()
-    assert world.kinds["disk"].state == {"frozen": True}
-
-
 # Enforcing
 
 
@@ -418,109 +279,6 @@ def test_a_kind_without_a_driver_says_why() -> None:
     assert phase(world.loop.status()) == "Degraded"
 
 
-# Tokens
-
-
-def test_a_token_is_on_disk_before_its_act() -> None:
-    world = World({"bell": Lamps()})
-    found: list[bytes | None] = []
-    world.kinds["bell"].at_act = lambda: found.append(world.disk.content)
-    world.offer(1, bell={"ring": "t1"})
-    world.settle()
-    [content] = found
-    assert b'"t1":{"state":"begun"' in (content or b"")
-    assert b'"t1":{"state":"done"' in (world.disk.content or b"")
-
-
-@pytest.mark.parametrize("crash_at", range(12))
-def test_whenever_the_agent_dies_a_token_rings_once_at_most(crash_at: int) -> None:
-    bell, disk = Lamps(), MemoryDisk()
-    places = iter(range(100))
-
-    def die_here() -> None:
-        if next(places) == crash_at:
-            raise Crash
-
-    disk.before = disk.after = bell.at_act = die_here
-    crashed = False
-    for _ in range(2):
-        world = World({"bell": bell}, disk)
-        try:
-            if world.loop.spec.generation < 1:
-                world.offer(1, bell={"ring": "t1"})
-            world.pass_time(1000)
-        except Crash:
-            crashed = True
-    assert len(bell.acts) <= 1
-    assert crashed or len(bell.acts) == 1
-    # Only a death between the durable record and the act costs the act.
-    assert bell.acts or b'"t1":{"state":"begun"' in (disk.content or b"")
-
-
-def test_a_refused_token_may_be_tried_again() -> None:
-    world = World({"bell": Lamps()})
-    world.kinds["bell"].stuck = DriverError("cannot ring: wet")
-    world.offer(1, bell={"ring": "t1"})
-    world.settle()
-    assert world.kinds["bell"].acts == []
-    world.kinds["bell"].stuck = None
-    world.pass_time(2)
-    assert len(world.kinds["bell"].acts) == 1
-    assert world.condition("bell") == ("True", "InSync")
-
-
-def test_a_token_that_cannot_be_written_is_not_acted_on() -> None:
-    world = World({"bell": Lamps()})
-    world.disk.full = True
-    world.offer(1, bell={"ring": "t1"})
-    world.settle()
-    assert world.kinds["bell"].acts == []
-    assert world.message("bell") == "cannot remember t1: No space left on device"
-    world.disk.full = False
-    world.pass_time(40)
-    assert len(world.kinds["bell"].acts) == 1
-
-
-# Saving
-
-
-def test_a_write_that_fails_is_told_and_tried_again() -> None:
-    world = World({"lamp": Lamps()})
-    world.disk.full = True
-    world.offer(1, lamp=LIT)
-    world.settle()
-    assert "NotSaved" in {event.reason for event in world.loop.journal.since(0)}
-    world.disk.full = False
-    world.pass_time(SAVE_DEADLINE_S)
-    assert world.disk.writes == 1
-
-
-def test_a_write_that_hangs_stops_no_kind() -> None:
-    world = World({"disk": Lamps()})
-    world.offer(1)
-    world.settle(SAVE)
-    world.offer(2, disk={"frozen": True})
-    world.settle(SAVE)
-    assert world.kinds["disk"].state == {}
-    world.now_s += SAVE_DEADLINE_S
-    world.settle(SAVE)
-    assert world.kinds["disk"].state == {"frozen": True}
-
-
-def test_behind_a_write_that_hangs_no_other_one_waits() -> None:
-    world = World({"lamp": Lamps()})
-    world.offer(1)
-    [save] = world.settle(SAVE)
-    world.offer(2)
-    for _ in range(5):
-        world.now_s += 2 * SAVE_DEADLINE_S
-        assert world.settle(SAVE) == []
-        assert world.loop.next_s() > world.now_s
-    world.finish(save)
-    assert world.settle(SAVE) == []  # what was newest when it came through is written
-    assert world.disk.writes == 1
-
-
 # Rehearsing
 
 
@@ -598,12 +356,3 @@ def test_asks_are_bounded() -> None:
     assert [type(error) for error in errors] == [Busy]
     world.settle()
     assert len(errors) == ASKS_MAX + 1
-
-
-def test_what_could_not_be_saved_is_said_in_words() -> None:
-    world = World({"lamp": Lamps()})
-    world.disk.full = True
-    world.offer(1, lamp=LIT)
-    world.settle()
-    [event] = [event for event in world.loop.journal.since(0) if event.reason == "NotSaved"]
-    assert event.message == "cannot save the state: No space left on device"

@@ -75,7 +75,7 @@ def test_module_says_what_it_is_in_one_line(path: Path) -> None:
     assert len(summary) <= 90
 
 
-@pytest.mark.parametrize("path", MODULES, ids=relative)
+@pytest.mark.parametrize("path", [*MODULES, *TESTS], ids=relative)
 def test_module_fits_in_the_head(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 400
 
