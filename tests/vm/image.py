@@ -25,7 +25,7 @@ PACKAGES = (
     "systemd,systemd-sysv,dbus,udev,libpam-systemd,linux-image-cloud-amd64,"
     "python3,python3-jeepney,python3-yaml,python3-cerberus,python3-psutil,python3-serial,"
     "iproute2,kmod,procps,xfsprogs,e2fsprogs,dosfstools,lvm2,mdadm,cryptsetup-bin,"
-    "collectd-core,rpm,systemd-timesyncd,polkitd"
+    "collectd-core,rpm,systemd-timesyncd,polkitd,tzdata,kbd,openssh-server"
 )
 MASKED = (
     "e2scrub_reap.service e2scrub_all.timer fstrim.timer dpkg-db-backup.timer "
@@ -46,7 +46,7 @@ chroot "$1" useradd --create-home --shell /bin/bash alice
 chroot "$1" useradd --create-home --shell /bin/bash bob
 chroot "$1" systemctl enable --quiet test-control.service systemd-networkd.service getty@tty1.service
 chroot "$1" systemctl mask --quiet {MASKED}
-chroot "$1" systemctl disable --quiet collectd.service 2>/dev/null || true
+chroot "$1" systemctl disable --quiet collectd.service ssh.service 2>/dev/null || true
 """
 KEPT = 3  # products; each holds half a gigabyte
 
