@@ -229,13 +229,15 @@ class Loop:
         if track.plan[0].token is not None and self._held():
             return False  # its token has to be saved first
         others = [p for other in self.tracks.values() if other is not track for p in other.phases()]
-        held = self._held(but=track) or (phase is Phase.CHANGE and track.holding)
+        held = self._held(but=track) or (phase is not Phase.HOLD and track.holding)
         if phase is Phase.HOLD and track.holding:
             others = []  # they wait for this very kind
         if phase is Phase.HOLD and (self._saving or any(t.unsure() for t in self.tracks.values())):
             return False  # a write under way must not end in a frozen disk, nor a change come after the hold
         if phase is Phase.HOLD and not type(track.resource).ends_all and self._ending():
             return False  # to freeze what is to be switched off would only put that off
+        if phase > Phase.CHANGE and any(t.may_precede(phase) for t in self.tracks.values()):
+            return False
         return planner.may_run(phase, others, held=held)
 
     def _begin(self, track: Track, state: State, allowed_s: float) -> int:

@@ -1,4 +1,4 @@
-"""Which action may run now: release before change before hold; pure."""
+"""Which action may run now: release before changes, by phase, before hold; pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,11 +25,11 @@ def may_run(phase: Phase, others: Iterable[Phase], *, held: bool) -> bool:
 
     `others` are the phases of what other kinds have planned or under way; `held` says
     whether any kind holds right now. A release always may: it is what the rest waits for.
-    A change waits for every release and for whatever holds; a hold waits for all else,
-    and one hold does not wait for another.
+    A change waits for every earlier phase and for whatever holds; a hold waits for all
+    else, and one hold does not wait for another.
     """
     if phase is Phase.RELEASE:
         return True
-    if phase is Phase.CHANGE and held:
+    if phase is not Phase.HOLD and held:
         return False
     return all(other >= phase for other in others)

@@ -35,11 +35,17 @@ class Change:
 
 
 class Phase(IntEnum):
-    """When an action runs; kinds need not know one another."""
+    """When an action runs: after all of lower phases. So kinds need not know one another."""
 
     RELEASE = 1  # lets the rest proceed: thaw, unlock
-    CHANGE = 2
-    HOLD = 3  # stops the rest from proceeding: freeze, suspend, shut down
+    CHANGE = 2  # the machine itself: its name, its clock, its processors
+    PEOPLE = 3  # accounts, which own files and run programs
+    CONTENT = 4  # files, which programs read as they start
+    PROGRAMS = 5
+    TASKS = 6  # commands, which may need all of that
+    LEAVE = 7  # a session is locked or ended before another one gets its screen
+    ENTER = 8
+    HOLD = 9  # stops the rest from proceeding: freeze, suspend, shut down
 
 
 @dataclass(frozen=True)
@@ -177,6 +183,7 @@ class Resource(ABC, Generic[DesiredT, ObservedT, DriverT]):
     verbs: ClassVar[frozenset[str]] = frozenset()  # of all actions that it may plan; a policy names them
     enforce: ClassVar[Literal["always", "once"]] = "always"
     several: ClassVar[bool] = False  # takes a tuple of every available driver, not the first
+    earliest: ClassVar[Phase] = Phase.RELEASE  # of all that it may plan; what is later waits for its look
     ends_all: ClassVar[bool] = False  # its holds leave nothing to hold: no other begins before them
     section: ClassVar[Literal["observed", "inventory"]] = "observed"
     observe_deadline_s: ClassVar[float] = 5.0  # D-Bus and procfs answer in milliseconds

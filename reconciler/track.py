@@ -233,6 +233,10 @@ class Track:
         awaited = self.failure is None and self.state is not State.STUCK
         return plans and awaited and self.verdict.reason == NOT_SEEN_YET and (self.managed or not self.seen)
 
+    def may_precede(self, phase: Phase) -> bool:
+        """Whether what it is yet to see may call for something that comes before `phase`."""
+        return self.unsure() and type(self.resource).earliest < phase
+
     def phases(self) -> tuple[Phase, ...]:
         """What this kind still has to do, also while it looks again; a stuck one holds up nobody."""
         running = (self.running,) if self.running else ()

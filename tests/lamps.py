@@ -44,7 +44,7 @@ class Lamps(Driver):
 
 
 class Lamp(Resource[Desired, Observed, Lamps], kind="test-lamp"):
-    """Sets each field; `frozen...` holds while true, `ring` is done once for each token."""
+    """Sets each field; `frozen...` holds while true, `leave` precedes `enter`, each `ring` is rung once."""
 
     def observe(self, desired: Desired, past: Past) -> Observed:
         self.driver.looks += 1
@@ -107,6 +107,8 @@ del Resource.kinds["test-lamp"]  # it is no real kind
 
 
 def phase_of(change: Change) -> Phase:
+    if change.field.startswith(("leave", "enter")):
+        return Phase[change.field[:5].upper()]
     if not change.field.startswith("frozen"):
         return Phase.CHANGE
     return Phase.HOLD if change.want else Phase.RELEASE

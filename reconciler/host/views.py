@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from reconciler.host.hello import Hello
 from reconciler.host.output import colour, escape, flat, grid, indent, table
-from reconciler.resource import Json
+from reconciler.resource import Json, Phase
 
 _COLOURS = {
     "True": "green",
@@ -119,13 +119,13 @@ def changes(plans: Mapping[str, Mapping[str, Json]]) -> list[dict[str, Json]]:
 
 def actions(plans: Mapping[str, Mapping[str, Json]]) -> list[dict[str, Json]]:
     """Every action of a plan: {kind, verb, target, phase, token?}, in the order in which they run."""
-    order = {"release": 0, "change": 1, "hold": 2}
+    order = {phase.name.lower(): phase for phase in Phase}
     found = [
         {"kind": kind, **{k: action[k] for k in ("verb", "target", "phase", "token") if k in action}}
         for kind, plan in sorted(plans.items())
         for action in listed(plan.get("actions"))
     ]
-    return sorted(found, key=lambda action: order.get(flat(action.get("phase")), 1))
+    return sorted(found, key=lambda action: order.get(flat(action.get("phase")), Phase.CHANGE))
 
 
 def listed(value: Json) -> Iterator[dict[str, Json]]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Protocol
 
-from reconciler.resource import Action, Change, Driver, Json, Notice, Past, Resource, Rules, Verdict
+from reconciler.resource import Action, Change, Driver, Json, Notice, Past, Phase, Resource, Rules, Verdict
 
 Name = Literal["static", "transient", "pretty"]
 
@@ -53,6 +53,7 @@ class Names(Driver, Protocol):
 class Hostname(Resource[Desired, Observed, Names], kind="hostname"):
     summary = "What the guest calls itself."
     verbs = frozenset({"set"})
+    earliest = Phase.CHANGE
     short: ClassVar[Rules] = {
         **_NAME,
         "meta": {"expected": _EXPECTED, "description": "The static name: hostname: web-01."},

@@ -136,6 +136,7 @@ class Power(Resource[Desired, Observed, Switch], kind="power"):
     summary = "Whether the guest runs, with restarts and sleep that happen once for each token."
     verbs = frozenset(get_args(Verb))
     enforce = "once"
+    earliest = Phase.HOLD
     ends_all = True
     short: ClassVar[Rules] = {"type": "string", "allowed": ["running", "off"]}
     rules: ClassVar[Rules] = {

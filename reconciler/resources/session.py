@@ -209,7 +209,7 @@ class Session(Resource[Desired, Observed, Sessions], kind="session"):
 
     @staticmethod
     def plan(desired: Desired, changes: Sequence[Change]) -> tuple[Action, ...]:
-        phase = Phase.RELEASE if desired.state == "unlocked" else Phase.CHANGE
+        phase = Phase.RELEASE if desired.state == "unlocked" else Phase.LEAVE
         return tuple(Action(_VERBS[str(change.want)], change.target, phase) for change in changes)
 
     @staticmethod

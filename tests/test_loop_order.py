@@ -1,0 +1,67 @@
+"""One document that says all at once: which kind's changes wait for which."""
+
+from reconciler.errors import DriverError
+from reconciler.resource import Phase
+from reconciler.track import State
+from tests.lamps import Lamps, World
+
+COME = {"enter": True}
+GO = {"leave": True}
+
+
+class Story(World):
+    """A world that keeps the order of its acts."""
+
+    def __init__(self, *kinds: str) -> None:
+        super().__init__({kind: Lamps() for kind in kinds})
+        self.acts: list[str] = []
+        for kind, lamps in self.kinds.items():
+            lamps.at_act = lambda kind=kind, lamps=lamps: self.acts.append(f"{kind}.{lamps.acts[-1].target}")  # type: ignore[misc]
+
+
+def test_who_leaves_goes_before_who_enters_whichever_kind_comes_first() -> None:
+    world = Story("a", "b", "c", "d")
+    world.offer(1, a={"enter": True}, b={"leave": True}, c={"frozen": True}, d={"lit": True})
+    world.settle()
+    assert world.acts == ["d.lit", "b.leave", "a.enter", "c.frozen"]
+
+
+def test_who_enters_waits_until_it_is_known_who_has_to_leave() -> None:
+    world = Story("a", "b")
+    world.offer(1, a=COME, b=GO)
+    look_a, look_b = world.start()
+    world.finish(look_a)
+    assert world.start() == []
+    world.finish(look_b)
+    world.settle()
+    assert world.acts == ["b.leave", "a.enter"]
+
+
+def test_it_does_not_wait_for_a_kind_that_has_only_later_things_to_do() -> None:
+    world = Story("a", "b")
+    type(world.loop.tracks["b"].resource).earliest = Phase.HOLD
+    world.offer(1, a=COME, b={"frozen": True})
+    world.finish(world.start()[0])
+    [act] = world.start()
+    assert (act.kind, act.what) == ("a", "act")
+
+
+def test_it_waits_neither_for_a_look_that_failed_nor_for_one_that_hangs() -> None:
+    for trouble in ("fails", "hangs"):
+        world = Story("a", "b")
+        if trouble == "fails":
+            world.kinds["b"].blind = DriverError("cannot see")
+        world.offer(1, a=COME, b=GO)
+        world.settle("b") if trouble == "hangs" else world.settle()
+        world.now_s += 10
+        world.settle("b")
+        assert (world.acts, trouble) == (["a.enter"], trouble)
+    assert world.loop.tracks["b"].state is State.STUCK
+
+
+def test_what_failed_for_good_does_not_keep_the_next_from_its_turn() -> None:
+    world = Story("a", "b")
+    world.kinds["b"].stuck = DriverError("cannot go")
+    world.offer(1, a=COME, b=GO)
+    world.settle()
+    assert world.acts == ["a.enter"]
