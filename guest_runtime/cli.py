@@ -96,6 +96,8 @@ def run(options: Options) -> int:
     # It would stay in memory with 1.4 MiB.
     defer("inspect")
     defer("copy")
+    from functools import partial
+
     from guest_runtime import startup
     from guest_runtime.daemon import Daemon, jitter
     from guest_runtime.log import hold_standard_descriptors
@@ -112,10 +114,15 @@ def run(options: Options) -> int:
         startup.check_packages()
         endpoints = [open_endpoint(channel) for channel in options.channels]
         policy = startup.policy(options.policy, validation)
-        usable, unusable = startup.kinds(policy, rehearse=options.rehearse)
-        startup.restrain(usable, policy)
+        usable, unusable, asleep = startup.kinds(policy, rehearse=options.rehearse)
         setting = Setting(
-            resources=usable, unusable=unusable, policy=policy, rehearse=options.rehearse, jitter=jitter
+            resources=usable,
+            unusable=unusable,
+            asleep=asleep,
+            rouse=partial(startup.make, rules=policy, rehearse=options.rehearse),
+            policy=policy,
+            rehearse=options.rehearse,
+            jitter=jitter,
         )
         daemon = Daemon(setting, endpoints, options.state_directory, validation)
     except (ReconcilerError, OSError) as error:
@@ -141,7 +148,12 @@ def check(options: Options) -> int:
         return 2
     finally:
         validation.close()
-    usable, unusable = startup.kinds(policy)
+    usable, unusable, asleep = startup.kinds(policy)
+    for kind in asleep:
+        try:
+            usable[kind] = startup.make(kind, policy)
+        except ReconcilerError as error:
+            unusable[kind] = error
     for kind in sorted(usable.keys() | unusable.keys()):
         said = f"no   {unusable[kind]}" if kind in unusable else f"yes  {_by(usable[kind].driver)}"
         print(f"{kind:<14}{said}")

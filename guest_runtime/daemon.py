@@ -24,11 +24,11 @@ from guest_runtime.log import Log
 from guest_runtime.memory import give_back
 from guest_runtime.methods import Methods
 from guest_runtime.report import Report
-from guest_runtime.startup import boot_id
 from guest_runtime.systemd import Notify
 from guest_runtime.validation import Validation
 from reconciler import __version__
 from reconciler.errors import DriverError, ReconcilerError
+from reconciler.guarding.kernel import boot_clock_s, boot_id
 from reconciler.journal import Event
 from reconciler.loop import Job, Loop, Setting
 from reconciler.protocols import channel as wire
@@ -40,10 +40,6 @@ from reconciler.stream import Closed, Connection, Data, Drained, Endpoint, Opene
 from reconciler.track import Answer
 
 REAP_S = 31.0  # after the last work: a validating child has ended by then, and must not stay a zombie
-
-
-def boot_clock_s() -> float:
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def stamp(boot_s: float) -> str:
@@ -88,6 +84,7 @@ class Daemon:
         self._answers: deque[Callable[[], None]] = deque()
         self._selector = selectors.DefaultSelector()
         self._watched: dict[int, tuple[str, Watch]] = {}
+        self._awake: set[str] = set()  # kinds whose drivers have been asked what to watch
         self._notify = Notify()
         self._preparing = threading.Thread()
         self._reap_s = 0.0
@@ -118,7 +115,9 @@ class Daemon:
     def hello(self) -> Json:
         spec = self._loop.spec
         kinds: dict[str, Json] = {kind: {"usable": True} for kind in self._loop.tracks}
-        for kind, why in self.setting.unusable.items():
+        for kind in self.setting.asleep - kinds.keys():
+            kinds[kind] = {"usable": True, "asleep": True}
+        for kind, why in self._loop.unusable.items():
             kinds[kind] = {"usable": False, "reason": type(why).__name__, "message": str(why)}
         return {
             "protocol": wire.PROTOCOL,
@@ -165,8 +164,8 @@ class Daemon:
     def _prepare(self) -> None:
         self.validation.warm()
         if not self.setting.rehearse:
-            for resource in self.setting.resources.values():
-                for driver in resource.drivers():
+            for track in tuple(self._loop.tracks.values()):
+                for driver in track.resource.drivers():
                     if isinstance(driver, Preparing):
                         driver.prepare()
 
@@ -175,11 +174,13 @@ class Daemon:
     def _turn(self) -> None:
         """Start what is to be started, and tell the hosts what is new."""
         now_s = boot_clock_s()
+        if len(self._awake) != len(self._loop.tracks):
+            self._watch()
         for job in self._loop.step(now_s):
             self._background(job.run, partial(self._done, job))
         status = self._loop.status()
         agent = {"version": __version__, "bootId": self._boot_id, "protocol": wire.PROTOCOL}
-        agent |= {"kinds": sorted(self._loop.tracks), "rehearsing": self.setting.rehearse}
+        agent |= {"kinds": self._known(), "rehearsing": self.setting.rehearse}
         self.report.update(status.document(agent), now_s)
         for conversation in self._conversations.values():
             conversation.publish()
@@ -246,9 +247,16 @@ class Daemon:
             if wanted:
                 self._loop.wake(kind)
 
+    def _known(self) -> list[str]:
+        """The kinds that this guest can do, as far as that was looked at."""
+        return sorted((self._loop.tracks.keys() | self.setting.asleep) - self._loop.unusable.keys())
+
     def _watch(self) -> None:
-        for kind, resource in self.setting.resources.items():
-            for driver in resource.drivers():
+        for kind, track in self._loop.tracks.items():
+            if kind in self._awake:
+                continue
+            self._awake.add(kind)
+            for driver in track.resource.drivers():
                 try:
                     watches = driver.watches() if isinstance(driver, Watching) else ()
                 except (ReconcilerError, OSError) as error:
@@ -288,8 +296,8 @@ class Daemon:
     def _end(self) -> None:
         """Thaw, remember, go; a thread that hangs in a driver is left to the kernel."""
         self._notify.stopping()
-        for resource in self.setting.resources.values():
-            for driver in resource.drivers():
+        for track in self._loop.tracks.values():
+            for driver in track.resource.drivers():
                 thaw = getattr(driver, "thaw", None)
                 if thaw is not None and not self.setting.rehearse:
                     try:

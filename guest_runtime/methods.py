@@ -189,6 +189,7 @@ class _Preview:
         if not normal:
             self._done()
         for kind, value in normal.items():
+            self._loop.rouse(kind)
             if kind in self._loop.tracks:
                 track = self._loop.tracks[kind]
                 past = self._store.past(kind, self._generation())

@@ -2,12 +2,11 @@
 
 import os
 import stat
-from collections.abc import Mapping
 from importlib.machinery import PathFinder
 from typing import Any
 
 from guest_runtime.validation import Validation
-from reconciler import drivers
+from reconciler import drivers, resources
 from reconciler.errors import Forbidden, InvalidSpec, ReconcilerError, Unsupported
 from reconciler.policy import Policy
 from reconciler.resource import Resource
@@ -25,20 +24,34 @@ def check_packages() -> None:
 
 def kinds(
     rules: Policy, *, rehearse: bool = False
-) -> tuple[dict[str, Resource[Any, Any, Any]], dict[str, ReconcilerError]]:
-    """Every kind that this guest can do and may, and why not the others: those are not even looked at."""
-    # Late: importing the kinds registers them, and `thaw` needs none of them.
-    import reconciler.resources  # noqa: F401
-
+) -> tuple[dict[str, Resource[Any, Any, Any]], dict[str, ReconcilerError], frozenset[str]]:
+    """Every kind that this guest can do and may; why not the others, not even looked at; those asleep."""
     usable: dict[str, Resource[Any, Any, Any]] = {}
     unusable: dict[str, ReconcilerError] = {}
-    for name, kind in sorted(Resource.kinds.items()):
+    asleep: set[str] = set()
+    for name in sorted(resources.names()):
         try:
             rules.check_kind(name)
-            usable[name] = kind(drivers.fill(kind, rehearse=rehearse))
+            if drivers.sleeps(name):
+                asleep.add(name)
+            else:
+                usable[name] = make(name, rules, rehearse=rehearse)
         except (Forbidden, Unsupported) as error:
             unusable[name] = error
-    return usable, unusable
+    return usable, unusable, frozenset(asleep)
+
+
+def make(name: str, rules: Policy, *, rehearse: bool = False) -> Resource[Any, Any, Any]:
+    """A kind with its drivers, which know the policy. Raises Unsupported."""
+    try:
+        kind = resources.load(name)
+        made = kind(drivers.fill(kind, rehearse=rehearse))
+    except ReconcilerError:
+        raise
+    except Exception as fault:  # half an update: that costs this kind, and not the agent
+        raise Unsupported(f"cannot do {name}: {type(fault).__name__}: {fault}") from fault
+    restrain(made, rules)
+    return made
 
 
 def policy(path: str, validation: Validation) -> Policy:
@@ -74,25 +87,22 @@ def policy(path: str, validation: Validation) -> Policy:
     return Policy(**values)
 
 
-def restrain(usable: Mapping[str, Resource[Any, Any, Any]], rules: Policy) -> None:
+def restrain(resource: Resource[Any, Any, Any], rules: Policy) -> None:
     """Tell the drivers what they themselves must hold to, since no document has to name it."""
     limits = {
         "forbidden_commands": rules.commands,
         "forbidden_paths": rules.paths,
         "forbidden_users": rules.users,
         "lease_s_max": rules.freeze_lease_s_max,
+        "passwordless_users": rules.passwordless_users,
+        "file_folders": rules.file_folders,
     }
-    for resource in usable.values():
-        own = resource.driver if type(resource).several else (resource.driver,)
-        for driver in own:
-            for name, limit in limits.items():
-                if hasattr(driver, name):
-                    setattr(driver, name, limit)
-
-
-def boot_id() -> str:
-    with open("/proc/sys/kernel/random/boot_id") as file:
-        return file.read().strip()
+    # Not `drivers()`: a kind may show others what only listens for its own.
+    own = resource.driver if type(resource).several else (resource.driver,)
+    for driver in own:
+        for name, limit in limits.items():
+            if hasattr(driver, name):
+                setattr(driver, name, limit)
 
 
 def rehearsal_lines(state_directory: str) -> str:

@@ -50,6 +50,8 @@ class Setting:
 
     resources: Mapping[str, Resource[Any, Any, Any]]
     unusable: Mapping[str, ReconcilerError] = field(default_factory=dict)  # without a driver, or forbidden
+    asleep: frozenset[str] = frozenset()  # kinds that `rouse` makes once a document names them
+    rouse: Callable[[str], Resource[Any, Any, Any]] | None = None  # raises ReconcilerError
     policy: Policy = field(default_factory=Policy)
     rehearse: bool = False  # record acts instead of doing them
     jitter: Callable[[], float] = lambda: 0.5  # 0..1
@@ -70,6 +72,7 @@ class Loop:
         self._refusal: Refusal | None = None
         self._now_s = 0.0
         self.journal = Journal(stamp)
+        self.unusable = dict(setting.unusable)
         self.tracks = {kind: Track(resource) for kind, resource in sorted(setting.resources.items())}
         self._adopt(store.spec)
 
@@ -102,7 +105,19 @@ class Loop:
 
     def why_not(self, kind: str) -> ReconcilerError:
         """Why there is no track for a kind."""
-        return self._setting.unusable.get(kind) or Unsupported(f"cannot do {kind}: not known here")
+        return self.unusable.get(kind) or Unsupported(f"cannot do {kind}: not known here")
+
+    def rouse(self, kind: str) -> None:
+        """Have a track for a kind that slept, or a reason why not; any other stays as it is."""
+        setting = self._setting
+        if setting.rouse is None or kind not in setting.asleep - self.tracks.keys() - self.unusable.keys():
+            return
+        try:
+            track = Track(setting.rouse(kind))
+        except ReconcilerError as error:
+            self.unusable[kind] = error
+        else:
+            self.tracks = dict(sorted([*self.tracks.items(), (kind, track)]))
 
     def wake(self, kind: str) -> None:
         """Something may have changed in the guest."""
@@ -198,6 +213,8 @@ class Loop:
         )
 
     def _adopt(self, spec: Spec) -> None:
+        for kind in spec.normal:
+            self.rouse(kind)
         for track in self.tracks.values():
             track.adopt(spec.normal.get(track.kind), self._setting.policy)
 

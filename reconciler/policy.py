@@ -34,13 +34,15 @@ RULES = {
         },
     },
     "limits": {"type": "dict", "schema": {"freezeLease": {"type": "duration", "min": 1}}},
+    "allow-passwordless-login": {"type": "list", "schema": {**_NAMED, "regex": r"[^*?\[\]]+"}},
+    "allow-files-in": {"type": "list", "schema": {"type": "path"}},
 }
 FREEZE_LEASE_S_MAX = 600  # a guest that stands still for longer is taken for dead by its users
 
 
 @dataclass(frozen=True)
 class Policy:
-    """Shell patterns of what is forbidden; empty forbids nothing."""
+    """Shell patterns of what is forbidden, where empty forbids nothing; and what is allowed."""
 
     kinds: tuple[str, ...] = ()
     acts: tuple[str, ...] = ()  # kind.verb: power.reboot
@@ -48,6 +50,8 @@ class Policy:
     paths: tuple[str, ...] = ()  # with everything below them
     commands: tuple[str, ...] = ()  # programs that hooks and metrics may not run
     freeze_lease_s_max: float = FREEZE_LEASE_S_MAX
+    passwordless_users: tuple[str, ...] = ()  # by name, never by pattern: each is a door without a lock
+    file_folders: tuple[str, ...] | None = None  # where files may be managed; None: everywhere
 
     def check_kind(self, kind: str) -> None:
         """Raises Forbidden."""

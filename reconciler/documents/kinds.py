@@ -6,14 +6,14 @@ from functools import cache
 from itertools import islice
 from typing import Any
 
-import reconciler.resources as _registers_every_kind
+from reconciler import resources
 from reconciler.documents import wording
 from reconciler.documents.rules import RulesValidator, branches, compiled, normal_form, types_of
 from reconciler.documents.tree import Finding, Path
 from reconciler.errors import InvalidSpec
 from reconciler.resource import Json, Resource, Rules
 
-assert _registers_every_kind
+resources.load_all()
 
 Kind = type[Resource[Any, Any, Any]]
 Kinds = Mapping[str, Kind]

@@ -20,6 +20,10 @@ def read_policy(text: str | bytes, *, source: str = "-") -> Policy:
     values: dict[str, Any] = {name: tuple(patterns) for name, patterns in written.get("forbid", {}).items()}
     if "freezeLease" in written.get("limits", {}):
         values["freeze_lease_s_max"] = written["limits"]["freezeLease"]
+    if "allow-passwordless-login" in written:
+        values["passwordless_users"] = tuple(written["allow-passwordless-login"])
+    if "allow-files-in" in written:
+        values["file_folders"] = tuple(written["allow-files-in"])
     policy = Policy(**values)
     kinds = every_kind()
     acts = [f"{name}.{verb}" for name, kind in kinds.items() for verb in sorted(kind.verbs)]

@@ -1,12 +1,21 @@
-"""Drivers of the OS, one facility a module; the first available that fills a port wins."""
+"""Drivers of the OS, one facility a module; the first available that fills a port wins.
+
+A kind whose drivers lie in a folder of its own sleeps: neither it nor they are imported
+before a document names it, since each costs a guest a quarter of a mebibyte.
+"""
 
 from typing import Any
 
-from reconciler.discovery import import_all
+from reconciler.discovery import import_all, inner
 from reconciler.errors import Unsupported
 from reconciler.resource import Driver, Resource
 
 import_all(__name__, __path__)
+
+
+def sleeps(kind: str) -> bool:
+    """Whether a kind may stay unloaded until a document names it."""
+    return bool(inner(__path__, kind.replace("-", "_")))
 
 
 def fill(resource: type[Resource[Any, Any, Any]], *, rehearse: bool = False) -> Any:
@@ -16,6 +25,8 @@ def fill(resource: type[Resource[Any, Any, Any]], *, rehearse: bool = False) -> 
     driver that can observe suffices: one with `observable`, where it has that beside
     `available`. Raises Unsupported when none fits.
     """
+    module = resource.kind.replace("-", "_")
+    import_all(f"{__name__}.{module}", inner(__path__, module))
     fitting = [driver for driver in resource.port.__subclasses__() if _fits(driver, rehearse)]
     if not fitting:
         raise Unsupported(f"cannot do {resource.kind}: {_why_not(resource.port)}")

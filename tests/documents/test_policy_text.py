@@ -14,6 +14,8 @@ forbid:
   paths: [/etc/*]
   commands: ["*"]
 limits: {freezeLease: 2m}
+allow-passwordless-login: [kiosk]
+allow-files-in: [/etc/, /srv//app]
 """
 
 
@@ -25,12 +27,24 @@ def test_a_policy() -> None:
         paths=("/etc/*",),
         commands=("*",),
         freeze_lease_s_max=120,
+        passwordless_users=("kiosk",),
+        file_folders=("/etc", "/srv/app"),
     )
 
 
 @pytest.mark.parametrize("text", ["", "# nothing yet\n", "{}", "forbid: {}\nlimits: {}"])
 def test_an_empty_policy_forbids_nothing(text: str) -> None:
     assert read_policy(text) == Policy()
+
+
+def test_no_folder_is_not_every_folder() -> None:
+    assert read_policy("allow-files-in: []").file_folders == ()
+
+
+@pytest.mark.parametrize("pattern", ["*", "kiosk-?", "[ab]", ""])
+def test_nobody_logs_in_without_a_password_by_a_pattern(pattern: str) -> None:
+    with pytest.raises(InvalidSpec, match="allow-passwordless-login"):
+        read_policy(f"allow-passwordless-login: ['{pattern}']")
 
 
 def test_all_that_is_wrong_with_it() -> None:

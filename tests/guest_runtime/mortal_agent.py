@@ -25,6 +25,7 @@ from guest_runtime.conversation import Conversation
 from guest_runtime.validation import Validation
 from reconciler import store, track
 from reconciler.errors import DriverError
+from reconciler.guarding.kernel import boot_clock_s
 from reconciler.loop import Job, Loop, Setting
 from reconciler.mounts import Mount
 from reconciler.protocols.channel import Request
@@ -99,7 +100,7 @@ class FileSwitch(Switch):
         self._boot_id = acts.boot_id
 
     def boot_clock_s(self) -> float:
-        return daemon.boot_clock_s()
+        return boot_clock_s()
 
     def machine(self) -> Machine:
         going = self._acts.boot_id != self._boot_id
@@ -128,7 +129,7 @@ class FileFreezer(Freezer):
         self._acts = acts
 
     def look(self) -> Seen:
-        seen_s = daemon.boot_clock_s()
+        seen_s = boot_clock_s()
         turns, trims = self._acts.read("freeze", "thaw"), self._acts.read("trim")
         freeze, last = None, None
         frozen = [words for words in turns if words[0] == "freeze"]
@@ -147,7 +148,7 @@ class FileFreezer(Freezer):
         pass
 
     def freeze(self, generation: int, lease_s: float, mounts: Sequence[Mount]) -> None:
-        self._acts.add("freeze", generation, os.getpid(), daemon.boot_clock_s() + lease_s)
+        self._acts.add("freeze", generation, os.getpid(), boot_clock_s() + lease_s)
 
     def thaw(self) -> None:
         if self.look().freeze is not None:

@@ -1,6 +1,8 @@
 """What the daemon is made of: policies read, drivers told."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +10,8 @@ import pytest
 
 from guest_runtime import startup
 from guest_runtime.validation import Validation
-from reconciler.errors import Forbidden, InvalidSpec
+from reconciler import drivers, resources
+from reconciler.errors import Forbidden, InvalidSpec, Unsupported
 from reconciler.policy import Policy
 
 
@@ -77,8 +80,8 @@ def test_a_policy_that_was_lost_is_not_taken_for_none(
 
 
 def test_drivers_are_told_what_they_must_hold_to() -> None:
-    usable, _ = startup.kinds(Policy(), rehearse=True)
-    startup.restrain(usable, Policy(commands=("/opt/*",), paths=("/srv",), freeze_lease_s_max=5))
+    policy = Policy(commands=("/opt/*",), paths=("/srv",), freeze_lease_s_max=5)
+    usable, _, _ = startup.kinds(policy, rehearse=True)
     freezer = usable["filesystems"].driver
     assert freezer.forbidden_paths == ("/srv",)
     assert (freezer.lease_s_max, freezer.forbidden_commands) == (5, ("/opt/*",))
@@ -87,6 +90,35 @@ def test_drivers_are_told_what_they_must_hold_to() -> None:
 
 
 def test_a_forbidden_kind_is_not_even_looked_at() -> None:
-    usable, unusable = startup.kinds(Policy(kinds=("host*",)), rehearse=True)
+    usable, unusable, _ = startup.kinds(Policy(kinds=("host*",)), rehearse=True)
     assert "hostname" not in usable
     assert "forbid.kinds" in str(unusable["hostname"])
+
+
+def test_a_kind_with_drivers_of_its_own_sleeps_until_it_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hostname").mkdir()
+    monkeypatch.setattr(drivers, "__path__", [*drivers.__path__, str(tmp_path)])
+    usable, unusable, asleep = startup.kinds(Policy(kinds=("power",)), rehearse=True)
+    assert "hostname" in asleep
+    assert {"hostname", "power"}.isdisjoint(usable)
+    assert "forbid.kinds" in str(unusable["power"])
+    assert startup.make("hostname", Policy(), rehearse=True).kind == "hostname"
+
+
+def test_a_kind_that_cannot_be_loaded_costs_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "torn_kind.py").write_text("import no_such_module\n")
+    monkeypatch.setattr(resources, "__path__", [*resources.__path__, str(tmp_path)])
+    with pytest.raises(Unsupported, match="cannot do torn-kind: ModuleNotFoundError"):
+        startup.make("torn-kind", Policy())
+
+
+def test_what_sleeps_takes_no_memory() -> None:
+    code = (
+        "import sys; from guest_runtime import startup; from reconciler.policy import Policy;"
+        "asleep = startup.kinds(Policy(), rehearse=True)[2];"
+        "print([n for n in sys.modules for k in asleep if [k.replace('-', '_')] == n.split('.')[2:3]])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "[]\n"

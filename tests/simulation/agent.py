@@ -93,6 +93,7 @@ class Agent(daemon.Daemon):
         self._answers = deque()
         self.log = Log()
         self._watched = {}
+        self._awake = set(self._loop.tracks)  # the machine tells it of changes
         self._notify = Notify()
         self._reap_s = float("inf")
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import reconciler.resources  # noqa: F401  registers the kinds
 from reconciler.errors import DriverError
 from reconciler.mounts import Mount
 from reconciler.resource import Action, Json, Resource
