@@ -1,5 +1,6 @@
-"""Memory, swap and load from /proc; see proc(5) and the kernel's filesystems/proc.rst."""
+"""Memory, swap, load and pressure from /proc; see proc(5) and the kernel's accounting/psi.rst."""
 
+import errno
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,7 @@ _MEMORY = {
     "slab": "Slab",
     "dirty": "Dirty",
 }
+_PRESSED = ("cpu", "memory", "io", "irq")
 _HUGE = {"size": "Hugepagesize", "total": "HugePages_Total", "free": "HugePages_Free"}
 
 
@@ -32,10 +34,11 @@ class Procfs(Source):
 
     memory: `{total, available, free, buffers, cached, shared, slab, dirty, hugePages?: {size,
     total, free}}`, the pages counted. swap: `{total, free, used, in, out, areas: {path: {type,
-    size, priority}}}`. load: `{one, five, fifteen}`, for so many minutes.
+    size, priority}}}`. load: `{one, five, fifteen}`, for so many minutes. pressure: `{resource: {some?,
+    full?: {avg10, avg60, avg300, stalledS}}}`, percent of the last so many seconds, and seconds since boot.
     """
 
-    items: ClassVar[tuple[str, ...]] = ("memory", "swap", "load")
+    items: ClassVar[tuple[str, ...]] = ("memory", "swap", "load", "pressure")
     needs: ClassVar[str] = "/proc"
 
     def __init__(self, proc: str = "/proc") -> None:
@@ -63,6 +66,8 @@ class Procfs(Source):
                 return self._swap()
             case "load":
                 return load(self._text("loadavg"))
+            case "pressure":
+                return self._pressure()
             case _:
                 raise AssertionError(item)
 
@@ -79,6 +84,17 @@ class Procfs(Source):
             "areas": areas(listed),
         }
 
+    def _pressure(self) -> Json:
+        told: dict[str, Json] = {}
+        for resource in _PRESSED:
+            try:
+                told[resource] = pressure(self._text(f"pressure/{resource}"))
+            except Unsupported:
+                continue  # irq is younger than the others
+        if not any(told.values()):
+            raise Unsupported("this kernel tells no pressure: it was built or started without psi=1")
+        return told
+
     def _text(self, name: str) -> str:
         path = f"{self._proc}/{name}"
         try:
@@ -87,6 +103,8 @@ class Procfs(Source):
         except FileNotFoundError as error:
             raise Unsupported(f"there is no {path}") from error
         except OSError as error:
+            if error.errno == errno.EOPNOTSUPP:  # pressure that was switched off as the kernel started
+                raise Unsupported(f"cannot read {path}: {error.strerror}") from error
             raise DriverError(f"cannot read {path}: {error.strerror}") from error
 
 
@@ -126,6 +144,22 @@ def load(loadavg: str) -> Json:
     except ValueError:
         raise DriverError(f"cannot tell the load: {loadavg[:40]!r}") from None
     return {"one": one, "five": five, "fifteen": fifteen}
+
+
+def pressure(text: str) -> dict[str, Json]:
+    """What one file of /proc/pressure says; the kernel counts microseconds, and we tell seconds."""
+    told: dict[str, Json] = {}
+    for line in text.splitlines():
+        share, *fields = line.split()[:5] or [""]
+        try:
+            found = {name: float(value) for name, _, value in (field.partition("=") for field in fields)}
+            stalled_s = round(found.pop("total") / 1_000_000, 1)
+        except (KeyError, ValueError):
+            continue
+        if share in ("some", "full"):
+            averages = {name: found[name] for name in ("avg10", "avg60", "avg300") if name in found}
+            told[share] = {**averages, "stalledS": stalled_s}
+    return told
 
 
 def numbers(text: str) -> dict[str, int]:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Protocol
 
 from reconciler.errors import DriverError, Unsupported
+from reconciler.items import KEPT, Kept, bulk, significant
 from reconciler.resource import (
     Cancellable,
     Change,
@@ -32,74 +33,12 @@ from reconciler.resource import (
     Watching,
 )
 
-MERGED = frozenset({"apps", "metrics"})  # mappings by source, joined from every source
+MERGED = frozenset({"apps", "containers", "metrics"})  # mappings by source, joined from every source
 EVERY_S_MIN = 1  # below it, reading costs more than what it shows is worth
 EVERY_S_MAX = 86_400  # less often than daily, and nobody could tell whether it is read at all
 RETRY_FIRST_S = 5.0  # doubled at each failure in a row, up to the item's own period
 FAULT_CHARS_MAX = 300  # of one item in the condition's message: a person reads it
 ITEM_CHARS_MAX = 4 << 20  # half of what the host takes in one message; some 20,000 packages
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """How an item is kept unless the document says otherwise."""
-
-    every_s: float
-    percent: float = 0.0  # of change that is worth telling; 0: any change is, and that is fixed
-
-
-# In the order of reading: what may take long comes last, and holds up nothing.
-KEPT: Mapping[str, _Kept] = {
-    "memory": _Kept(10, 1),
-    "swap": _Kept(30, 1),
-    "load": _Kept(30, 10),
-    "nics": _Kept(60, 5),  # addresses and states come by event; the period is for counters
-    "cpus": _Kept(600),
-    "hostname": _Kept(3600),
-    "kernel": _Kept(3600),
-    "os": _Kept(3600),
-    "timezone": _Kept(600),  # summer time begins without an event
-    "filesystems": _Kept(60, 1),
-    "disks": _Kept(600),
-    "sessions": _Kept(600),
-    "users": _Kept(600),
-    "services": _Kept(600),
-    "fqdn": _Kept(600),
-    "metrics": _Kept(30, 1),
-    "apps": _Kept(600),
-}
-
-
-@dataclass(frozen=True)
-class _Figure:
-    """A number that always changes, and what its threshold is a share of."""
-
-    whole: str = ""  # the field beside it that holds the whole; empty: the number itself
-    floor: float = 0.0  # a smaller change is never worth telling, unless the threshold is 0 %
-
-
-_BYTES = _Figure(floor=64 << 10)  # a quiet network's broadcasts in some minutes
-_PACKETS = _Figure(floor=100)
-_OF_TOTAL = _Figure("total", 4 << 20)  # 1 % of a small guest is what one process takes
-_OF_SIZE = _Figure("size", 1 << 20)
-_ALL = "*"
-
-FIGURES: Mapping[str, Mapping[str, _Figure]] = {
-    "memory": {
-        name: _OF_TOTAL for name in ("available", "free", "buffers", "cached", "shared", "slab", "dirty")
-    },
-    "swap": {
-        "free": _OF_TOTAL,
-        "used": _OF_TOTAL,
-        "in": _Figure(floor=1 << 20),
-        "out": _Figure(floor=1 << 20),
-    },
-    "load": {"one": _Figure("cpu"), "five": _Figure("cpu"), "fifteen": _Figure("cpu")},
-    "nics": {"rxBytes": _BYTES, "txBytes": _BYTES, "rxPackets": _PACKETS, "txPackets": _PACKETS}
-    | {name: _Figure() for name in ("rxErrors", "txErrors", "rxDropped", "txDropped")},
-    "filesystems": {"used": _OF_SIZE, "available": _OF_SIZE, "filesUsed": _Figure("files", 100)},
-    "metrics": {_ALL: _Figure()},
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,8 +80,8 @@ class Source(Driver, Protocol):
 
     A driver inherits from this class to be found; a test's fake only has its shape. Where
     several sources offer an item the first by module name wins, and the next is tried when
-    it says Unsupported. For `apps` and `metrics` every source is read and the mappings,
-    whose keys are the sources' names (`dpkg`, `textfile`), are joined.
+    it says Unsupported. For `apps`, `containers` and `metrics` every source is read and the
+    mappings, whose keys are the sources' names (`dpkg`, `textfile`), are joined.
 
     A source may have `watches` as well. What a watch says in `items: tuple[str, ...]` is read
     again when it drains to True; of a watch that does not say, all that its source offers.
@@ -199,7 +138,7 @@ class _Heard:
         return self._watch.drain() and self._report.touch(self._items)
 
 
-def _rule(kept: _Kept) -> Rules:
+def _rule(kept: Kept) -> Rules:
     fields: dict[str, Json] = {"every": _every(kept.every_s)}
     if kept.percent:
         fields["threshold"] = _threshold(kept.percent)
@@ -321,7 +260,7 @@ def _why_not(item: str) -> str:
     return "this guest has no " + " and no ".join(needs) if needs else "there is no driver"
 
 
-def _ask(kept: _Kept, fields: Mapping[str, Json]) -> Ask:
+def _ask(kept: Kept, fields: Mapping[str, Json]) -> Ask:
     percent: float = fields.get("threshold", kept.percent)
     return Ask(every_s=float(fields.get("every", kept.every_s)), threshold=percent / 100)
 
@@ -349,40 +288,3 @@ def renewed(item: str, ask: Ask, old: Reading | None, new: Reading) -> Reading:
     if bulk(new.value) > ITEM_CHARS_MAX:
         return Reading(new.read_s, None, f"more than {ITEM_CHARS_MAX} characters", failures=1)
     return new
-
-
-def significant(item: str, old: Json, new: Json, threshold: float) -> bool:
-    """Whether the change of an item is worth telling: of a figure by its share, of all else any."""
-    return _differs(old, new, FIGURES.get(item, {}), threshold)
-
-
-def _differs(old: Json, new: Json, figures: Mapping[str, _Figure], threshold: float) -> bool:
-    if not isinstance(old, dict) or not isinstance(new, dict) or old.keys() != new.keys():
-        return bool(old != new)
-    for name, after in new.items():
-        before, figure = old[name], figures.get(name) or figures.get(_ALL)
-        if figure and isinstance(before, int | float) and isinstance(after, int | float):
-            if before != after and abs(after - before) >= _step(figure, old, before, threshold):
-                return True
-        elif _differs(before, after, figures, threshold):
-            return True
-    return False
-
-
-def _step(figure: _Figure, beside: Mapping[str, Json], before: float, threshold: float) -> float:
-    """By how much a figure must change to be told."""
-    if not threshold:
-        return 0.0
-    # The load's whole is one busy processor, which stands nowhere beside it.
-    whole = beside.get(figure.whole, 1.0) if figure.whole else before
-    share: float = threshold * abs(whole)
-    return max(figure.floor, share)
-
-
-def bulk(value: Json) -> int:
-    """About how many characters a value takes as JSON, without making them."""
-    if isinstance(value, dict):
-        return 2 + sum(len(name) + 4 + bulk(part) for name, part in value.items())
-    if isinstance(value, list):
-        return 2 + sum(1 + bulk(part) for part in value)
-    return len(value) + 2 if isinstance(value, str) else 8

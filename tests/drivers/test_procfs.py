@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.drivers.procfs import Procfs, areas, load, memory, numbers, swap
+from reconciler.drivers.procfs import Procfs, areas, load, memory, numbers, pressure, swap
 from reconciler.errors import DriverError, Unsupported
 from reconciler.resource import Json, Watching
 from reconciler.resources.report import Source
@@ -40,6 +40,10 @@ SWAPS = """\
 Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority
 /dev/dm-1                               partition\t998396\t\t772\t\t-2
 /var/my\\040swap                         file\t\t1024\t\t0\t\t5
+"""
+PRESSURE = """\
+some avg10=5.90 avg60=2.87 avg300=1.93 total=4785543239
+full avg10=0.00 avg60=0.00 avg300=0.00 total=0
 """
 LOADAVG = "0.52 0.58 0.59 2/345 12345\n"
 KI = 1024
@@ -80,6 +84,23 @@ def test_areas() -> None:
 
 def test_load() -> None:
     assert load(LOADAVG) == {"one": 0.52, "five": 0.58, "fifteen": 0.59}
+
+
+def test_pressure() -> None:
+    assert pressure(PRESSURE) == {
+        "some": {"avg10": 5.9, "avg60": 2.87, "avg300": 1.93, "stalledS": 4785.5},
+        "full": {"avg10": 0.0, "avg60": 0.0, "avg300": 0.0, "stalledS": 0.0},
+    }
+    assert pressure("some avg10=x total=1\nsome total=\nother total=1\n\n") == {}
+
+
+def test_pressure_of_what_the_kernel_tells(proc: Path) -> None:
+    with pytest.raises(Unsupported, match="psi=1"):
+        Procfs(str(proc)).read("pressure")
+    (proc / "pressure").mkdir()
+    for resource in ("cpu", "memory"):
+        (proc / f"pressure/{resource}").write_text(PRESSURE)
+    assert Procfs(str(proc)).read("pressure").keys() == {"cpu", "memory"}
 
 
 @pytest.fixture
@@ -135,6 +156,7 @@ def test_this_machine(item: str) -> None:
 def test_any_text_is_survived(text: str) -> None:
     assert all(isinstance(value, int) for value in numbers(text).values())
     assert len(areas(text)) <= 32
+    assert pressure(text).keys() <= {"some", "full"}
     for parse in (memory, load):
         told: Json = {}
         try:

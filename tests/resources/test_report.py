@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from reconciler.documents import read
 from reconciler.errors import DriverError, InvalidSpec, Unsupported
+from reconciler.items import KEPT
 from reconciler.resource import Cancellable, Json, Past, Watch, Watching
 from reconciler.resources import report
 from reconciler.resources.report import (
-    KEPT,
     Ask,
     Desired,
     Observed,
@@ -165,7 +165,7 @@ def test_refused(written: str) -> None:
 def test_every_item_of_the_contract_is_there_and_no_other() -> None:
     contract = (
         "memory swap nics apps os kernel hostname fqdn timezone filesystems disks cpus load users "
-        "sessions services metrics"
+        "sessions services metrics pressure reboot sockets smart containers"
     )
     assert set(KEPT) == set(contract.split())
 

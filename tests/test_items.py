@@ -4,18 +4,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.items import KEPT, bulk, significant
 from reconciler.resource import Json
-from reconciler.resources.report import (
-    KEPT,
-    Report,
-    bulk,
-    significant,
-)
+from reconciler.resources.report import Report
 from tests.resources.test_report import GI, MI, Clock, asking, shown, source
 
 MEMORY = {"total": GI, "available": 500 * MI, "free": 100 * MI}
 SMALL = {"total": 128 * MI, "free": 64 * MI}
 NIC = {"eth0": {"mtu": 1500, "counters": {"rxBytes": 100 * MI, "rxPackets": 1000, "rxErrors": 0}}}
+
+PSI = {"cpu": {"some": {"avg10": 0.0, "stalledS": 0.0}}}
+
+
+def psi(**figures: float) -> Json:
+    return {"cpu": {"some": PSI["cpu"]["some"] | figures}}
 
 
 def nic(**counters: int) -> Json:
@@ -36,6 +38,11 @@ def nic(**counters: int) -> Json:
         pytest.param("memory", MEMORY, MEMORY | {"new": 1}, 1, True, id="a new field"),
         pytest.param("load", {"one": 0.1}, {"one": 0.19}, 10, False, id="load below a tenth of a processor"),
         pytest.param("load", {"one": 0.1}, {"one": 0.25}, 10, True, id="load above it"),
+        pytest.param("pressure", PSI, psi(avg10=4.9), 5, False, id="pressure below 5 % of the time"),
+        pytest.param("pressure", PSI, psi(avg10=5.1), 5, True, id="pressure above it"),
+        pytest.param("pressure", PSI, psi(stalledS=0.9), 5, False, id="stalled for less than a second"),
+        pytest.param("smart", {"a": {"temperatureC": 40}}, {"a": {"temperatureC": 43}}, 10, False, id="cool"),
+        pytest.param("smart", {"a": {"temperatureC": 40}}, {"a": {"temperatureC": 45}}, 10, True, id="warm"),
         pytest.param("nics", NIC, nic(rxBytes=104 * MI), 5, False, id="counter below 5 %"),
         pytest.param("nics", NIC, nic(rxBytes=106 * MI), 5, True, id="counter above 5 %"),
         pytest.param("nics", NIC, nic(rxBytes=0), 5, True, id="counter that began anew"),

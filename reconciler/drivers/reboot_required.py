@@ -1,0 +1,100 @@
+"""Whether the guest waits for a restart: what packages say of it, and a kernel newer than the running one."""
+
+import os
+import re
+import time
+from collections.abc import Sequence
+from typing import ClassVar
+
+from reconciler.inotify import Folders
+from reconciler.resource import Json, Watch
+from reconciler.resources.report import Source
+from reconciler.sysblock import entries
+
+# Who asks for a restart leaves a file in /run, which the restart takes away.
+_WORDS = {
+    "reboot-required": "packages ask for it",  # Debian, Ubuntu: update-notifier, unattended-upgrades
+    "reboot-needed": "packages ask for it",  # SUSE: libzypp
+    "ostree/staged-deployment": "a staged system waits to be started",  # ostree-admin-deploy(1)
+}
+_LIST = "reboot-required.pkgs"
+_MODULES = ("lib/modules", "usr/lib/modules")
+_LIST_BYTES_MAX = 64 * 1024  # a line for each package that asked
+_PACKAGES_MAX = 100  # which a person reads
+_KERNELS_MAX = 200
+_NUMBER = re.compile(r"\d{1,9}(?:[.-]\d{1,9})*")
+
+
+class RebootRequired(Source):
+    """`reboot`: `{required, why: [words], packages?: [name], kernel?}`; `kernel` is the newer one."""
+
+    items: ClassVar[tuple[str, ...]] = ("reboot",)
+    needs: ClassVar[str] = "/run"
+
+    def __init__(self, root: str = "", release: str = "") -> None:
+        self._root = root
+        self._release = release or os.uname().release
+
+    @classmethod
+    def available(cls) -> bool:
+        return os.path.isdir("/run")
+
+    def boot_clock_s(self) -> float:
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def watches(self) -> Sequence[Watch]:
+        files = ["reboot-required", _LIST, "reboot-needed"]
+        return (
+            Folders(f"{self._root}/run", names=files, items=self.items),
+            Folders(f"{self._root}/run/ostree", names=["staged-deployment"], items=self.items),
+        )
+
+    def read(self, item: str) -> Json:
+        assert item in self.items
+        why = [words for name, words in _WORDS.items() if os.path.exists(f"{self._root}/run/{name}")]
+        folder = next((f"{self._root}/{m}" for m in _MODULES if os.path.isdir(f"{self._root}/{m}")), "")
+        # A folder without this file is what a package that was removed has left behind.
+        kernels = [
+            name
+            for name in entries(folder)[:_KERNELS_MAX]
+            if os.path.exists(f"{folder}/{name}/modules.order")
+        ]
+        told: Json = {}
+        if kernels and self._release not in kernels:
+            why.append("the modules of the running kernel are gone")
+        if newest := newer(self._release, kernels):
+            why.append("a newer kernel is installed")
+            told["kernel"] = newest
+        if packages := self._packages():
+            told["packages"] = packages
+        return {"required": bool(why), "why": list(dict.fromkeys(why)), **told}
+
+    def _packages(self) -> list[str]:
+        try:
+            with open(f"{self._root}/run/{_LIST}", "rb") as file:
+                lines = (file.read(_LIST_BYTES_MAX) or b"").decode(errors="replace").split()
+        except OSError:
+            return []
+        return sorted(set(lines))[:_PACKAGES_MAX]
+
+
+def newer(running: str, installed: Sequence[str]) -> str:
+    """The newest of the releases of the running kernel's flavour, if it is newer; else empty.
+
+    `6.1.0-18-cloud-amd64` is of another flavour than `6.1.0-18-amd64`: which of them starts next
+    is the boot loader's secret.
+    """
+    same = [name for name in installed if _flavour(name) == _flavour(running)]
+    newest = max(same, key=_version, default=running)
+    return newest if _version(newest) > _version(running) else ""
+
+
+def _version(release: str) -> list[int]:
+    """`5.14.0-362.8.1.el9_3.x86_64` is [5, 14, 0, 362, 8, 1]."""
+    found = _NUMBER.match(release)
+    return [int(part) for part in re.split("[.-]", found[0])] if found else []
+
+
+def _flavour(release: str) -> str:
+    """What is left without numbers: `el9` and `el9_3` are one."""
+    return re.sub(r"[\d._+~-]+", "", release)
