@@ -17,11 +17,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import Any, ClassVar
 
 from tests.vm.image import Image, locked
 
-MEMORY_MIB = 1024
 BOOT_S = 240.0  # 20 s on a quiet machine; with only a third of it, 120 were not enough
 # An emulated kernel has been seen to stand still for ever; its next boot rarely does.
 BOOTS_MAX = 3
@@ -44,6 +43,10 @@ class Ran:
 @dataclass
 class Guest:
     """One virtual machine. `with Guest(image) as guest:` boots it and kills it at the end."""
+
+    memory_mib: ClassVar[int] = 1024
+    display: ClassVar[str] = "VGA"
+    started: ClassVar[str] = "test -e /run/user/1000/locker"  # succeeds when no more is to come up
 
     image: Image
     state: Path | None = None  # a folder made by `boot_once`
@@ -105,9 +108,9 @@ class Guest:
     def command_line(self) -> list[str]:
         # No guest outlives its tests, even when they are killed.
         line = ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-accel", "tcg,thread=multi"]
-        line += f"-cpu max -smp 2 -m {MEMORY_MIB}".split()
-        line += ["-nodefaults", "-no-user-config", "-display", "none", "-device", "VGA"]
-        line += ["-device", "virtio-rng-pci"]
+        line += f"-cpu max -smp 2 -m {self.memory_mib}".split()
+        line += ["-nodefaults", "-no-user-config", "-display", "none"]
+        line += ["-device", self.display, "-device", "virtio-rng-pci"]
         line += f"-netdev user,id=net,restrict=on -device virtio-net-pci,netdev=net,mac={MAC}".split()
         line += ["-kernel", str(self.image.kernel), "-initrd", str(self.image.initrd), "-append", KERNEL_LINE]
         for disk in self.disks:
@@ -319,7 +322,7 @@ def connect(path: Path, process: subprocess.Popen[bytes]) -> socket.socket:
             time.sleep(0.02)
 
 
-def boot_once(image: Image) -> Path:
+def boot_once(image: Image, make: type[Guest] = Guest) -> Path:
     """The state of a guest that has come up with nobody connected; kept beside the image."""
     state = image.folder / "booted"
     with locked():
@@ -330,7 +333,7 @@ def boot_once(image: Image) -> Path:
                 shutil.rmtree(part, ignore_errors=True)
                 part.mkdir()
                 try:
-                    boot_into(part, image)
+                    boot_into(part, image, make)
                     break
                 except TimeoutError as error:
                     print(f"attempt {attempt}: {error}", file=sys.stderr, flush=True)
@@ -341,10 +344,10 @@ def boot_once(image: Image) -> Path:
     return state
 
 
-def boot_into(state: Path, image: Image) -> None:
-    with Guest(image) as guest:
+def boot_into(state: Path, image: Image, make: type[Guest]) -> None:
+    with make(image) as guest:
         guest.run("systemctl is-system-running --wait", BOOT_S, check=False)
-        guest.wait_until("test -e /run/user/1000/locker")
+        guest.wait_until(guest.started)
         guest.run("sync")
         guest.save(state)
 

@@ -48,7 +48,21 @@ chroot "$1" systemctl enable --quiet test-control.service systemd-networkd.servi
 chroot "$1" systemctl mask --quiet {MASKED}
 chroot "$1" systemctl disable --quiet collectd.service ssh.service 2>/dev/null || true
 """
-KEPT = 3  # products; each holds half a gigabyte
+KEPT = 3  # products of each recipe; each holds half a gigabyte or more
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a base is made of: its packages, a shell script that ends it, and what that script reads."""
+
+    name: str
+    packages: str
+    customize: str
+    reads: tuple[Path, ...]
+    root_mib: int
+
+
+TEXT = Recipe("base", PACKAGES, CUSTOMIZE, (Path(__file__), HERE / "rootfs", HERE / "in_guest"), 1500)
 
 
 @dataclass(frozen=True)
@@ -61,16 +75,16 @@ class Image:
     disks: tuple[Path, ...]
 
 
-def base() -> Image:
-    recipe = [Path(__file__), *tree(HERE / "rootfs"), *tree(HERE / "in_guest")]
-    folder = cached(BUILD / f"base-{digest(recipe)}", build_base)
+def base(recipe: Recipe = TEXT) -> Image:
+    read = [path for part in recipe.reads for path in ([part] if part.is_file() else tree(part))]
+    folder = cached(BUILD / f"{recipe.name}-{digest(read)}", lambda folder: build_base(folder, recipe))
     disks = tuple(folder / f"{name}.img" for name in ("root", "data", "parts", "spare"))
     return Image(folder, folder / "vmlinuz", folder / "initrd.img", disks)
 
 
-def product() -> Image:
+def product(recipe: Recipe = TEXT) -> Image:
     """The base with this work tree's code installed."""
-    bare = base()
+    bare = base(recipe)
     code = [
         *tree(ROOT / "reconciler"),
         *tree(ROOT / "guest_runtime"),
@@ -87,7 +101,8 @@ def product() -> Image:
         as_root("unshare", "--mount", "sh", "-ec", INSTALL, "sh", copy, mount_point, ROOT)
         mount_point.rmdir()
 
-    folder = cached(BUILD / f"product-{digest([bare.folder, *code])}", install)
+    kind = "product" if recipe is TEXT else f"product-{recipe.name}"
+    folder = cached(BUILD / f"{kind}-{digest([bare.folder, *code])}", install)
     prune(folder)
     return Image(folder, bare.kernel, bare.initrd, (folder / "root.img", *bare.disks[1:]))
 
@@ -99,14 +114,14 @@ umount "$2"
 """
 
 
-def build_base(folder: Path) -> None:
+def build_base(folder: Path, recipe: Recipe) -> None:
     rootfs = folder / "rootfs"
     as_root(
         "mmdebstrap",
         "--variant=minbase",
-        f"--include={PACKAGES}",
+        f"--include={recipe.packages}",
         f"--essential-hook={INITRD}",
-        f"--customize-hook={CUSTOMIZE}",
+        f"--customize-hook={recipe.customize}",
         SUITE,
         rootfs,
         "-",
@@ -115,8 +130,9 @@ def build_base(folder: Path) -> None:
     for name in ("vmlinuz", "initrd.img"):
         (found,) = (rootfs / "boot").glob(f"{name}-*")
         command("cp", found, folder / name)
-    as_root("mke2fs", "-q", "-t", "ext4", "-L", "root", "-d", rootfs, folder / "root.img", "1500M")
-    as_root("chmod", "a+rw", folder / "root.img")
+    root = folder / "root.img"
+    as_root("mke2fs", "-q", "-t", "ext4", "-L", "root", "-d", rootfs, root, f"{recipe.root_mib}M")
+    as_root("chmod", "a+rw", root)
     as_root("rm", "-rf", rootfs)
     data, parts = folder / "data.img", folder / "parts.img"
     sized(data, 320)  # mkfs.xfs takes no less than 300
@@ -181,7 +197,8 @@ def locked() -> Iterator[None]:
 
 def prune(newest: Path) -> None:
     """Only the products of the last few states of the code are kept."""
-    products = sorted(BUILD.glob("product-*"), key=lambda path: path.stat().st_mtime, reverse=True)
+    kind = newest.name.rpartition("-")[0]
+    products = sorted(BUILD.glob(f"{kind}-{'?' * 16}"), key=lambda path: path.stat().st_mtime, reverse=True)
     for old in [path for path in products if path != newest][KEPT - 1 :]:
         shutil.rmtree(old, ignore_errors=True)
 
