@@ -35,6 +35,7 @@ from reconciler.protocols import channel as wire
 from reconciler.protocols.calls import OUTSTANDING_MAX
 from reconciler.protocols.transfer import CHUNK_BYTES_MAX, TRANSFER_BYTES_MAX
 from reconciler.resource import Json, Preparing, Watch, Watching
+from reconciler.secret import Safe
 from reconciler.store import StateFile, Store
 from reconciler.stream import Closed, Connection, Data, Drained, Endpoint, Opened, Trouble
 from reconciler.track import Answer
@@ -61,6 +62,7 @@ class Daemon:
     state_directory: str
     validation: Validation
     report: Report = field(default_factory=Report)
+    safe: Safe = field(default_factory=Safe)
 
     def __post_init__(self) -> None:
         self.log = Log()
@@ -79,12 +81,13 @@ class Daemon:
             revision=lambda: self.report.revision,
             clock_s=boot_clock_s,
             rehearsing=self.setting.rehearse,
+            safe=self.safe,
         )
         self._conversations: dict[Connection, Conversation] = {}
         self._answers: deque[Callable[[], None]] = deque()
         self._selector = selectors.DefaultSelector()
         self._watched: dict[int, tuple[str, Watch]] = {}
-        self._awake: set[str] = set()  # kinds whose drivers have been asked what to watch
+        self._awake: set[str] = set()  # kinds that have been met
         self._notify = Notify()
         self._preparing = threading.Thread()
         self._reap_s = 0.0
@@ -97,7 +100,7 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._stop)
         self._selector.register(self._bell, selectors.EVENT_READ)
-        self._watch()
+        self._meet()
         self._poll(set())
         for endpoint in self.endpoints:
             self._selector.register(endpoint.fileno(), selectors.EVENT_READ)
@@ -174,8 +177,9 @@ class Daemon:
     def _turn(self) -> None:
         """Start what is to be started, and tell the hosts what is new."""
         now_s = boot_clock_s()
+        self.safe.expire(now_s)
         if len(self._awake) != len(self._loop.tracks):
-            self._watch()
+            self._meet()
         for job in self._loop.step(now_s):
             self._background(job.run, partial(self._done, job))
         status = self._loop.status()
@@ -193,7 +197,7 @@ class Daemon:
 
     def _wait_s(self) -> float | None:
         now_s = boot_clock_s()
-        times = [self._loop.next_s(), self._notify.due_s, self._reap_s]
+        times = [self._loop.next_s(), self._notify.due_s, self._reap_s, self.safe.due_s]
         times += [endpoint.due_s for endpoint in self.endpoints if endpoint.due_s is not None]
         wait_s = max(0.0, min(times) - now_s)
         return None if wait_s == float("inf") else wait_s
@@ -251,11 +255,13 @@ class Daemon:
         """The kinds that this guest can do, as far as that was looked at."""
         return sorted((self._loop.tracks.keys() | self.setting.asleep) - self._loop.unusable.keys())
 
-    def _watch(self) -> None:
+    def _meet(self) -> None:
+        """Give each kind that is newly awake its secrets, and watch what it wants watched."""
         for kind, track in self._loop.tracks.items():
             if kind in self._awake:
                 continue
             self._awake.add(kind)
+            track.resource.secrets = self.safe.of(kind)
             for driver in track.resource.drivers():
                 try:
                     watches = driver.watches() if isinstance(driver, Watching) else ()

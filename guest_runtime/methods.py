@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ from reconciler.planner import order
 from reconciler.policy import Policy
 from reconciler.protocols.transfer import Receiving
 from reconciler.resource import Action, Json, Past, Resource
+from reconciler.secret import Safe, Secret, decoded
 from reconciler.spec import Spec
 from reconciler.status import Refusal
 from reconciler.store import Store
@@ -34,6 +35,7 @@ class Methods:
     revision: Callable[[], int]
     clock_s: Callable[[], float]
     rehearsing: bool
+    safe: Safe = field(default_factory=Safe)
 
     def __post_init__(self) -> None:
         self._receiving = Receiving()
@@ -65,9 +67,9 @@ class Methods:
         if type(generation) is not int or not 1 <= generation <= GENERATION_MAX:
             raise InvalidSpec(f"cannot apply: generation is not a whole number from 1 to {GENERATION_MAX}")
         self._check_name(params.get("guest"))
-        spec = params.get("spec")
+        spec, secrets = params.get("spec"), decoded(params.get("secrets", {}))
         if spec is not None and (generation, spec) == self._last and self.store.spec.generation == generation:
-            self._offer(self.store.spec, spec, answer)
+            self._offer(self.store.spec, spec, secrets, answer)
             return
         request = self._request(params)
 
@@ -77,11 +79,13 @@ class Methods:
                     self.loop.refuse(Refusal(generation, "InvalidSpec", str(error)[:1000]))
                 answer(None, error)
                 return
-            self._offer(Spec(generation, result["digest"], result["normal"]), spec, answer)
+            self._offer(Spec(generation, result["digest"], result["normal"]), spec, secrets, answer)
 
         self._read(request, validated)
 
-    def _offer(self, spec: Spec, written: Json, answer: Answer) -> None:
+    def _offer(
+        self, spec: Spec, written: Json, secrets: Mapping[tuple[str, str], Secret], answer: Answer
+    ) -> None:
         try:
             accepted = self.loop.offer(spec)
         except Conflict as error:
@@ -89,6 +93,8 @@ class Methods:
             answer(None, error)
             return
         self._last = (spec.generation, written)
+        if accepted == "new" or secrets:  # a retry without them takes none away
+            self.safe.put({} if self.rehearsing else secrets, self.clock_s())
         result = {"generation": spec.generation, "digest": spec.digest, "accepted": accepted}
         answer(result | {"revision": self.revision()}, None)
 

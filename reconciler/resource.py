@@ -19,6 +19,7 @@ from enum import IntEnum
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, get_args, runtime_checkable
 
 from reconciler.errors import Unsupported
+from reconciler.secret import NONE, Secrets
 
 Json = Any  # what json.loads returns; a name, so that a reader knows that no more is known
 Rules = Mapping[str, Any]  # a schema in cerberus' words
@@ -198,6 +199,7 @@ class Resource(ABC, Generic[DesiredT, ObservedT, DriverT]):
 
     def __init__(self, driver: Any) -> None:
         self.driver = driver  # DriverT, or a tuple of them where `several`
+        self.secrets: Secrets = NONE  # those of the document in force, for `observe` and `act`
 
     @staticmethod
     def expand(short: Json) -> dict[str, Json]:

@@ -24,6 +24,7 @@ from reconciler.host.failures import TimedOut, Unreachable
 from reconciler.host.hello import Hello, count, parse_hello, text
 from reconciler.host.mirror import Lost, Mirror
 from reconciler.host.pieces import apply_in_pieces
+from reconciler.host.secrets import Sealed
 from reconciler.protocols.channel import PROTOCOL, TO_HOST_BYTES_MAX
 from reconciler.resource import Json
 from reconciler.spec import Normal, canonical, digest
@@ -121,22 +122,31 @@ class Guest:
             kind: object_of(plan, "plan") for kind, plan in object_of(result.get("kinds"), "plan").items()
         }
 
-    async def apply(self, normal: Normal, *, guest: str = "", generation: int = 0) -> Applied:
+    async def apply(
+        self,
+        normal: Normal,
+        *,
+        guest: str = "",
+        generation: int = 0,
+        again: bool = False,
+        secrets: Callable[[], Sealed] = dict,
+    ) -> Applied:
         """Put a spec in force, under the next generation, unless it is so already.
 
         With `generation`, under that one, and Conflict is raised where it is taken. Without,
-        who else writes meanwhile is overtaken, CONFLICTS_MAX times. `guest` is the name that
-        the guest has to have.
+        who else writes meanwhile is overtaken, CONFLICTS_MAX times. `again`: under the next one also
+        where it is in force. `guest` is the name that the guest has to have. `secrets` is called
+        as the spec is sent, if it is.
         """
         if generation:
-            return await self._put(generation, normal, guest)
+            return await self._put(generation, normal, guest, secrets)
         wanted = digest(normal)
         have = await self._in_force()
         for tries_left in reversed(range(CONFLICTS_MAX)):
-            if have[1] == wanted and have[0]:
+            if have[1] == wanted and have[0] and not again:
                 return Applied(*have, new=False)
             try:
-                return await self._put(have[0] + 1, normal, guest)
+                return await self._put(have[0] + 1, normal, guest, secrets)
             except Conflict:
                 in_force = await self.spec()
                 if not tries_left or (in_force.generation, in_force.digest) == have:
@@ -349,9 +359,13 @@ class Guest:
         self._hello = replace(self.hello, generation=generation, digest=name)
         return generation, name
 
-    async def _put(self, generation: int, normal: Normal, guest: str) -> Applied:
+    async def _put(
+        self, generation: int, normal: Normal, guest: str, secrets: Callable[[], Sealed]
+    ) -> Applied:
         body = canonical(normal)
         params: dict[str, Json] = {"generation": generation} | ({"guest": guest} if guest else {})
+        if sealed := secrets():
+            params["secrets"] = sealed
         # Half: the rest of the message, and whatever the agent's JSON writes longer than ours.
         if len(body) <= self.hello.limits.message_bytes // 2:
             result = await self.call("apply", params | {"spec": normal})

@@ -10,6 +10,7 @@ from reconciler.documents.kinds import FINDINGS_MAX, every_kind
 from reconciler.documents.rules import TEXT_CHARS_MAX
 from reconciler.documents.text import TEXT_BYTES_MAX
 from reconciler.documents.tree import DEPTH_MAX, NODES_MAX
+from reconciler.resource import Phase
 
 PAGE = (Path(__file__).parents[2] / "specs/desired-state.md").read_text()
 BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
@@ -26,7 +27,14 @@ def test_the_two_that_mean_the_same_do() -> None:
 
 
 def test_every_kind_and_no_other_is_named() -> None:
-    assert set(re.findall(r"^\| `([a-z-]+)` \|", PAGE, re.MULTILINE)) == set(every_kind())
+    [table] = re.findall(r"^## 3\. Kinds\n(.*?)^## 4\.", PAGE, re.MULTILINE | re.DOTALL)
+    assert set(re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE)) == set(every_kind())
+
+
+def test_every_phase_and_no_other_is_named_in_its_order() -> None:
+    assert re.findall(r"^\| `([a-z]+)` \|", PAGE[PAGE.index("The order of") :], re.MULTILINE) == [
+        phase.name.lower() for phase in Phase
+    ]
 
 
 def test_limits() -> None:

@@ -133,3 +133,43 @@ def test_few_documents_are_read_at_once_whoever_has_left_meanwhile(tmp_path: Pat
     assert errors == [None]
     ask("apply", {"spec": {}, "generation": 1})
     assert len(reading) == READING_MAX + 1
+
+
+def test_secrets_are_kept_beside_the_document_and_not_in_it(tmp_path: Path) -> None:
+    store = Store(StateFile(str(tmp_path)), "boot")
+    loop = Loop(Setting(resources={}), store, str)
+    now_s = [100.0]
+    methods = Methods(
+        loop=loop,
+        store=store,
+        validation=Validation(),
+        background=lambda run, answer: answer(run(), None),
+        revision=lambda: 1,
+        clock_s=lambda: now_s[0],
+        rehearsing=False,
+    )
+    told: list[tuple[Json, ReconcilerError | None]] = []
+
+    def answer(result: Json, error: ReconcilerError | None) -> None:
+        told.append((result, error))
+
+    word = base64.b64encode(b"kept-under-the-mat").decode()
+    params = {"generation": 1, "spec": {"hostname": "web-01"}, "secrets": {"user": {"credential": word}}}
+    methods.call("apply", params, answer)
+    methods.validation.close()
+    store.flush()
+    assert methods.safe.has("user", "credential")
+    assert "kept" not in (tmp_path / "state.json").read_text()
+    assert word not in str(told)
+
+    # A retry without them takes none away; another document does.
+    methods.call("apply", {"generation": 1, "spec": {"hostname": "web-01"}}, answer)
+    assert methods.safe.has("user", "credential")
+    methods.call("apply", {"generation": 2, "spec": {"hostname": "web-02"}}, answer)
+    methods.validation.close()
+    assert not methods.safe.has("user", "credential")
+
+    methods.call("apply", params | {"generation": 3, "secrets": {"user": word}}, answer)
+    assert isinstance(told[-1][1], ReconcilerError)
+    assert word not in str(told[-1][1])
+    assert loop.spec.generation == 2

@@ -21,6 +21,7 @@ from reconciler.host.failures import Exit, Misused, TimedOut, exit_code
 from reconciler.host.files import load, placed
 from reconciler.host.following import Follower, converged, hopeless, reached
 from reconciler.host.output import encode, escape, note, progress, say
+from reconciler.host.secrets import read_secrets
 from reconciler.host.views import actions, change_lines, changes
 from reconciler.resource import Json
 
@@ -56,6 +57,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="wait until the guest is as the document says, at most TIME (2m if none is given)",
     )
     parser.add_argument(
+        "--again",
+        action="store_true",
+        help="as a new generation, though the guest has this document: secrets are sent anew, "
+        "and what is enforced once is done once more",
+    )
+    parser.add_argument(
         "--dry-run",
         choices=("client", "guest"),
         help="client: show the normal form; guest: ask the guest what it would do, and do nothing",
@@ -65,11 +72,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.dry_run and args.wait is not None:
         raise Misused("cannot wait for a dry run: nothing comes of it")
+    if args.dry_run and args.again:
+        raise Misused("cannot apply again for a dry run: nothing comes of it")
     if args.dry_run and args.output == "name":
         raise Misused("cannot show a dry run as names: choose table, json or yaml")
     documents = load(args.file)
     if args.dry_run == "client":
-        say(encode([d.normal for d in documents] if len(documents) > 1 else documents[0].normal, _form(args)))
+        # Late: with the kinds, cerberus and yaml, which have been loaded by now.
+        from reconciler.documents.secrets import without_secrets
+
+        shown = [without_secrets(d.normal) for d in documents]
+        say(encode(shown if len(shown) > 1 else shown[0], _form(args)))
         return Exit.DONE
     channels = [channel_of(args.channel, meant_guest(args.guest, d.name)) for d in documents]
     if len(set(channels)) < len(channels):
@@ -101,8 +114,8 @@ async def _apply(guest: "Guest", args: argparse.Namespace, document: "Document")
     # Said along, because after a reconnect another guest may be at the other end.
     named = (document.name or args.guest) and PLACE not in args.channel
     name = guest.hello.name if named else ""
-    put = partial(guest.apply, document.normal, guest=name)
-    applied = await put()
+    put = partial(guest.apply, document.normal, guest=name, secrets=partial(read_secrets, document))
+    applied = await put(again=args.again)
     result = {
         "guest": document.name or args.guest or guest.hello.name,
         "generation": applied.generation,

@@ -29,6 +29,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     documents = load(args.file)
+    # Late: with the kinds, cerberus and yaml, which have been loaded by now.
+    from reconciler.documents.secrets import without_secrets
+
     if len(documents) > 1:
         raise Misused(f"cannot compare {len(documents)} documents: give one of them")
     document = documents[0]
@@ -42,14 +45,17 @@ def run(args: argparse.Namespace) -> int:
             raise placed(document, error) from None
         except Unsupported:
             note("this guest makes no plans: only the specs are compared")
-        lines = spec_lines(in_force.normal, document.normal)
+        have, want = without_secrets(in_force.normal), without_secrets(document.normal)
+        lines = spec_lines(have, want)
+        if not lines and in_force.normal != document.normal:
+            lines = "a secret differs\n"
         found = changes(plans)
         if args.output == "table":
             say(lines + change_lines(found))
         else:
             say(
                 encode(
-                    {"spec": {"have": in_force.normal, "want": document.normal}, "changes": found},
+                    {"spec": {"have": have, "want": want}, "changes": found},
                     args.output,
                 )
             )

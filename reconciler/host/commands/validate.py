@@ -23,12 +23,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     documents = load(args.paths)
     if args.output in ("json", "yaml"):
-        say(
-            encode(
-                [{"name": d.name, "source": d.source, "line": d.line, "spec": d.normal} for d in documents],
-                args.output,
-            )
-        )
+        # Late: with the kinds, cerberus and yaml, which have been loaded by now.
+        from reconciler.documents.secrets import without_secrets
+
+        listed = [
+            {"name": d.name, "source": d.source, "line": d.line, "spec": without_secrets(d.normal)}
+            for d in documents
+        ]
+        say(encode(listed, args.output))
         return Exit.DONE
     for document in documents:
         if args.output == "name":

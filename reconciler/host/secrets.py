@@ -1,0 +1,47 @@
+"""A document's secrets, read at the moment of sending, and never shown."""
+
+import os
+from base64 import b64encode
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from reconciler.errors import InvalidSpec
+from reconciler.secret import SECRET_BYTES_MAX, SECRETS_MAX
+
+if TYPE_CHECKING:
+    from reconciler.documents import Document
+
+Sealed = Mapping[str, Mapping[str, str]]  # kind -> path inside it -> base64, as they are sent
+
+
+def read_secrets(document: "Document") -> Sealed:
+    """Raises InvalidSpec, with the place of the field whose file cannot be read."""
+    # Late: the kinds, cerberus and yaml take 100 ms, and have been loaded by whoever has a document.
+    from reconciler.documents.secrets import secret_files
+    from reconciler.documents.tree import dotted
+
+    files = secret_files(document.normal)
+    faults = []
+    if len(files) > SECRETS_MAX:
+        faults.append(document.fault("spec", f"has {len(files)} secrets, more than {SECRETS_MAX}"))
+    folder = "" if document.source == "-" else os.path.dirname(document.source)
+    sealed: dict[str, dict[str, str]] = {}
+    for path, name in files.items():
+        try:
+            data = _content(os.path.join(folder, name))
+        except OSError as error:
+            faults.append(document.fault(dotted(("spec", *path)), f"cannot read {name}: {error.strerror}"))
+            continue
+        if len(data) > SECRET_BYTES_MAX:
+            words = f"cannot use {name}: it is longer than {SECRET_BYTES_MAX} bytes"
+            faults.append(document.fault(dotted(("spec", *path)), words))
+        inner = ".".join(str(step) for step in path[1:])
+        sealed.setdefault(str(path[0]), {})[inner] = b64encode(data).decode()
+    if faults:
+        raise InvalidSpec(*faults)
+    return sealed
+
+
+def _content(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(SECRET_BYTES_MAX + 1)

@@ -1,0 +1,161 @@
+"""Secrets: bytes that come beside a document, are used once, and are gone soon after; pure.
+
+A document only says where a secret lies, as seen by who sends it: `{fromFile: secrets/alice}`. The
+sender reads it as it sends, and the bytes go beside the document, never in it: so they are in
+no normal form, no digest, no state file and no status. The guest keeps them in memory until
+they are taken, replaced or too old.
+
+What is overwritten here is this copy. Python may have left others where the message was
+read; the agent's memory is closed to others, and is not dumped.
+"""
+
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Protocol
+
+from reconciler.errors import InvalidSpec, Terminal
+
+# From arrival to use: what precedes it in the order of a document takes seconds, not minutes.
+SECRET_S = 30.0
+SECRET_BYTES_MAX = 64 << 10  # a key or a bundle of certificates; a password is shorter
+SECRETS_MAX = 64  # in one document; with all of them this long, four mebibytes
+
+
+def secret_field(description: str, **more: Any) -> dict[str, Any]:
+    """The rule of a field that says where a secret lies; `more` are keys of a rule, such as `excludes`."""
+    source = {
+        "type": "string",
+        "required": True,
+        "minlength": 1,
+        "regex": r"[^\x00-\x1f\x7f]+",
+        "meta": {
+            "description": "A file of the sender's; a relative path begins at the document's folder.",
+            "expected": "a path",
+        },
+    }
+    meta = {"description": description, "secret": True, "expected": "{fromFile: PATH}"}
+    return {"type": "dict", "schema": {"fromFile": source}, "meta": meta, **more}
+
+
+class Secret:
+    """Bytes to be used inside a `with`, at whose end they are overwritten."""
+
+    def __init__(self, data: bytes | bytearray) -> None:
+        self.data = bytearray(data)
+
+    def text(self) -> str:
+        """As UTF-8, without the line end that editors leave. Raises Terminal."""
+        text = None
+        with suppress(UnicodeDecodeError):
+            text = self.data.decode().removesuffix("\n").removesuffix("\r")
+        if text is None:  # said outside of the handler, since that error holds the bytes
+            raise Terminal("cannot use the secret: it is not UTF-8")
+        return text
+
+    def wipe(self) -> None:
+        self.data[:] = bytes(len(self.data))
+
+    def __enter__(self) -> "Secret":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.wipe()
+
+    def __repr__(self) -> str:
+        return "(secret)"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a secret is not copied")
+
+
+class Secrets(Protocol):
+    """What one kind sees of the secrets that came with the document in force."""
+
+    def has(self, path: str) -> bool:
+        """Whether one is here for a field; paths begin inside the kind: `credential`, `alice.password`."""
+
+    def take(self, path: str) -> Secret:
+        """It, once. Raises Terminal."""
+
+
+class Safe:
+    """All secrets of a guest. Shared by the loop's thread and its jobs'."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: dict[tuple[str, str], Secret] = {}
+        self._until_s = float("inf")
+
+    def put(self, secrets: Mapping[tuple[str, str], Secret], now_s: float) -> None:
+        """Keep these, by kind and path, and no others. `now_s` is the boot clock."""
+        with self._lock:
+            self._wipe()
+            self._kept = dict(secrets)
+            self._until_s = now_s + SECRET_S if secrets else float("inf")
+
+    def expire(self, now_s: float) -> None:
+        if now_s >= self._until_s:
+            self.put({}, now_s)
+
+    @property
+    def due_s(self) -> float:
+        """When `expire` has something to do: boot clock, infinite for never."""
+        return self._until_s
+
+    def of(self, kind: str) -> Secrets:
+        return _OfKind(self, kind)
+
+    def has(self, kind: str, path: str) -> bool:
+        return (kind, path) in self._kept
+
+    def take(self, kind: str, path: str) -> Secret:
+        with self._lock:
+            secret = self._kept.pop((kind, path), None)
+        if secret is None:
+            raise Terminal(
+                f"cannot use the secret of {kind}.{path}: it is gone, used or older than {SECRET_S:g} s; "
+                "apply the document again"
+            )
+        return secret
+
+    def _wipe(self) -> None:
+        for secret in self._kept.values():
+            secret.wipe()
+        self._kept = {}
+
+
+class _OfKind:
+    def __init__(self, safe: Safe, kind: str) -> None:
+        self._safe, self._kind = safe, kind
+
+    def has(self, path: str) -> bool:
+        return self._safe.has(self._kind, path)
+
+    def take(self, path: str) -> Secret:
+        return self._safe.take(self._kind, path)
+
+
+def decoded(written: Any) -> dict[tuple[str, str], Secret]:
+    """Secrets as they are sent: `{kind: {path: base64}}`. Raises InvalidSpec, which shows none of them."""
+    # Late: it is needed with the first secret, and few documents have one.
+    from base64 import b64decode
+
+    if not isinstance(written, dict) or not all(isinstance(of_kind, dict) for of_kind in written.values()):
+        raise InvalidSpec("cannot read the secrets: they are no mapping of kinds")
+    pairs = [(kind, path, text) for kind, of_kind in written.items() for path, text in of_kind.items()]
+    if len(pairs) > SECRETS_MAX:
+        raise InvalidSpec(f"cannot read the secrets: {len(pairs)} are more than {SECRETS_MAX}")
+    secrets = {}
+    for kind, path, text in pairs:
+        try:
+            data = bytearray(b64decode(text, validate=True))
+        except (ValueError, TypeError):
+            raise InvalidSpec("cannot read the secrets: one of them is not base64") from None
+        if len(data) > SECRET_BYTES_MAX:
+            raise InvalidSpec(f"cannot read the secrets: one is longer than {SECRET_BYTES_MAX} bytes")
+        secrets[kind, path] = Secret(data)
+    return secrets
+
+
+NONE = Safe().of("")

@@ -1,0 +1,113 @@
+"""Secrets are used once, in time, and are shown nowhere."""
+
+import json
+import pickle
+from base64 import b64encode
+from copy import copy
+from typing import Any
+
+import pytest
+
+from reconciler.errors import InvalidSpec, Terminal
+from reconciler.secret import SECRET_BYTES_MAX, SECRET_S, SECRETS_MAX, Safe, Secret, decoded
+
+WORD = "kept-under-the-mat"
+
+
+def written(word: str = WORD) -> str:
+    return b64encode(word.encode()).decode()
+
+
+def safe_with_one(now_s: float = 0.0) -> Safe:
+    safe = Safe()
+    safe.put(decoded({"user": {"credential": written()}}), now_s)
+    return safe
+
+
+def test_it_is_taken_once_by_its_own_kind() -> None:
+    safe = safe_with_one()
+    mine, others = safe.of("user"), safe.of("accounts")
+    assert (mine.has("credential"), others.has("credential")) == (True, False)
+    with mine.take("credential") as secret:
+        assert secret.text() == WORD
+    assert not mine.has("credential")
+    with pytest.raises(Terminal, match=r"cannot use the secret of user.credential: it is gone"):
+        mine.take("credential")
+
+
+def test_it_is_overwritten_after_use() -> None:
+    with safe_with_one().of("user").take("credential") as secret:
+        data = secret.data
+    assert data == bytes(len(WORD))
+
+
+def test_it_is_gone_after_its_time_whether_used_or_not() -> None:
+    safe = safe_with_one(now_s=100.0)
+    [kept] = safe._kept.values()
+    safe.expire(100.0 + SECRET_S - 0.1)
+    assert safe.has("user", "credential")
+    assert safe.due_s == 100.0 + SECRET_S
+    safe.expire(safe.due_s)
+    assert not safe.has("user", "credential")
+    assert kept.data == bytes(len(WORD))
+    assert safe.due_s == float("inf")
+
+
+def test_another_document_takes_its_place() -> None:
+    safe = safe_with_one()
+    [kept] = safe._kept.values()
+    safe.put({}, 1.0)
+    assert kept.data == bytes(len(WORD))
+
+
+@pytest.mark.parametrize(
+    "show", [repr, str, lambda s: f"{s}", lambda s: f"{[s]}"], ids=["repr", "str", "format", "list"]
+)
+def test_it_is_not_shown(show: Any) -> None:
+    assert WORD not in show(Secret(WORD.encode()))
+
+
+@pytest.mark.parametrize("carry", [json.dumps, pickle.dumps, copy], ids=["json", "pickle", "copy"])
+def test_it_is_not_carried_away(carry: Any) -> None:
+    with pytest.raises(TypeError):
+        carry(Secret(WORD.encode()))
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        pytest.param(b"word\n", "word", id="an editor's line end"),
+        pytest.param(b"word\r\n", "word", id="another editor's"),
+        pytest.param(b"word\n\n", "word\n", id="one of two"),
+        pytest.param(b" w\xc3\xb6rd ", " wörd ", id="spaces are its own"),
+    ],
+)
+def test_its_text(data: bytes, text: str) -> None:
+    assert Secret(data).text() == text
+
+
+def test_a_text_that_is_none_says_so_without_itself() -> None:
+    with pytest.raises(Terminal, match="not UTF-8") as caught:
+        Secret(WORD.encode() + b"\xff").text()
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("sent", "why"),
+    [
+        pytest.param([], "no mapping", id="a list"),
+        pytest.param({"user": WORD}, "no mapping", id="no paths"),
+        pytest.param({"user": {"credential": WORD}}, "not base64", id="as it is"),
+        pytest.param({"user": {"credential": 7}}, "not base64", id="a number"),
+        pytest.param({"user": {"credential": None}}, "not base64", id="nothing"),
+        pytest.param(
+            {"user": {str(n): written() for n in range(SECRETS_MAX + 1)}}, "are more than", id="too many"
+        ),
+        pytest.param({"user": {"c": written("x" * (SECRET_BYTES_MAX + 1))}}, "is longer", id="too long"),
+    ],
+)
+def test_what_is_sent_wrongly_is_refused_and_not_shown(sent: Any, why: str) -> None:
+    with pytest.raises(InvalidSpec, match=why) as caught:
+        decoded(sent)
+    assert WORD not in str(caught.value)
+    assert caught.value.__cause__ is None
