@@ -1,6 +1,8 @@
 """Hosts that behave badly on a real virtio port, and a real serial line."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -84,6 +86,17 @@ def test_hosts_come_and_go(guest: Guest) -> None:
         with Host(guest.channel) as host:
             host.converge({"hostname": f"web-{number}"})
     assert agent(guest) == before
+
+
+def test_the_client_reaches_a_guest_whose_kernel_has_lost_count_of_its_hosts(guest: Guest) -> None:
+    for _ in range(30):  # more than QEMU's queue holds
+        Host(guest.channel, greet=False).close()
+    document = guest.folder / "web.yaml"
+    document.write_text("hostname: still-reached\n")
+    channel = ["-c", f"unix:{guest.channel}", "--connect-timeout", "60s"]
+    line = [sys.executable, "-m", "reconciler.host", "apply", *channel, "-f", str(document), "--wait=60s"]
+    ran = subprocess.run(line, capture_output=True, text=True, timeout=180)
+    assert (ran.returncode, guest.text("hostname")) == (0, "still-reached"), ran.stderr
 
 
 def test_a_serial_line_beside_the_virtio_port(guest: Guest) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 
 ANSWER_S = 60.0  # an emulator on a busy machine; the answer itself takes milliseconds
 LATER_S = 120.0
-SILENCE_S = 10.0  # a guest that listens answers within two hellos
 
 
 class Refused(Exception):
@@ -38,7 +37,7 @@ class Host:
         self.patches = 0
         if greet:
             try:
-                self.hello = self.greet(path)
+                self.hello = self.greet()
                 self.subscribe()
             except BaseException:
                 self.close()
@@ -53,26 +52,15 @@ class Host:
     def close(self) -> None:
         self.socket.close()
 
-    def greet(self, path: Path) -> dict[str, Any]:
-        """Say hello until the guest answers: what is said before it listens may be lost.
-
-        In silence the port is opened anew: QEMU drops the news of an opened port where the guest
-        has not yet taken some thirty earlier ones, and then its kernel lets nothing out.
-        """
+    def greet(self) -> dict[str, Any]:
+        """Say hello until the guest answers: what is said before it listens may be lost."""
         deadline = time.monotonic() + LATER_S
-        silent_s = time.monotonic() + SILENCE_S
         while True:
             try:
                 return dict(self.call("hello", protocols=[1], client=CLIENT, limits=LIMITS, timeout=2))
             except TimeoutError:
                 if time.monotonic() > deadline:
                     raise
-            if time.monotonic() > silent_s:
-                silent_s = time.monotonic() + SILENCE_S
-                self.close()
-                self.socket = socket.socket(socket.AF_UNIX)
-                self.socket.connect(str(path))
-                self.pending = b""
 
     def subscribe(self) -> None:
         result = self.call("subscribe")
