@@ -97,6 +97,21 @@ install:
 	sed 's|@PREFIX@|$(PREFIX)|' guest_runtime/units/guest-reconciler.service.in >build/unit.$$$$ && \
 	    install -D -m 644 build/unit.$$$$ '$(DESTDIR)$(SYSTEM)/systemd/system/guest-reconciler.service' && rm build/unit.$$$$
 	install -D -m 644 guest_runtime/units/60-guest-reconciler.rules '$(DESTDIR)$(SYSTEM)/udev/rules.d/60-guest-reconciler.rules'
+	install -d '$(DESTDIR)$(PREFIX)/lib/guest-reconciler'
+	sed 's|@LIBRARY@|$(LIBRARY)|' guest_runtime/units/pam-credential.in >build/pam-credential.$$$$ && \
+	    install -m 755 build/pam-credential.$$$$ '$(DESTDIR)$(PREFIX)/lib/guest-reconciler/pam-credential' && \
+	    rm build/pam-credential.$$$$
+	# PAM's own rules are the distribution's; an administrator's are never overwritten.
+	test -e '$(DESTDIR)/etc/pam.d/guest-reconciler' || { \
+	    auth=other; account=other; \
+	    for name in base-auth system-auth password-auth common-auth; do \
+	        test ! -e "$(DESTDIR)/etc/pam.d/$$name" || auth=$$name; \
+	    done; \
+	    for name in base-account system-auth password-auth common-account; do \
+	        test ! -e "$(DESTDIR)/etc/pam.d/$$name" || account=$$name; \
+	    done; \
+	    sed "s|@AUTH@|$$auth|; s|@ACCOUNT@|$$account|" guest_runtime/units/pam.in >build/pam.$$$$ && \
+	    install -D -m 644 build/pam.$$$$ '$(DESTDIR)/etc/pam.d/guest-reconciler' && rm build/pam.$$$$; }
 	# An administrator's policy is never overwritten.
 	test -e '$(DESTDIR)/etc/guest-reconciler/policy.yaml' || \
 	    install -D -m 644 guest_runtime/units/policy.yaml '$(DESTDIR)/etc/guest-reconciler/policy.yaml'
@@ -105,6 +120,7 @@ uninstall:
 	@mkdir -p build
 	rm -rf '$(DESTDIR)$(LIBRARY)/reconciler' '$(DESTDIR)$(LIBRARY)/guest_runtime'
 	rm -f '$(DESTDIR)$(PREFIX)/bin/guest-reconciler' '$(DESTDIR)$(PREFIX)/bin/reconciler'
+	rm -rf '$(DESTDIR)$(PREFIX)/lib/guest-reconciler'
 	rm -f '$(DESTDIR)$(SYSTEM)/systemd/system/guest-reconciler.service'
 	rm -f '$(DESTDIR)$(SYSTEM)/udev/rules.d/60-guest-reconciler.rules'
 
