@@ -96,7 +96,7 @@ def _names(rules: list[Rules]) -> list[str]:
     for rule in rules:
         for branch in branches(rule):
             if "dict" in types_of(branch):
-                names += branch.get("schema", ())
+                names += branch.get("schema", ("*",) if "valuesrules" in branch else ())  # *: any key
             elif _is_list(branch):
                 names += _names([branch["schema"]])
     return names

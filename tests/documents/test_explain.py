@@ -50,6 +50,11 @@ def test_paths(path: str, expected: str) -> None:
     assert describe_field(path, kinds=KINDS).expected.startswith(expected)
 
 
+def test_a_mapping_with_any_keys_tells_of_what_is_below() -> None:
+    (below,) = describe_field("disks.hooks", kinds=KINDS).fields
+    assert (below.path, below.expected) == ('spec.disks.hooks["*"]', "a whole number, at least 0")
+
+
 def test_all_inside_a_secret_is_secret() -> None:
     assert describe_field("user.credential.text", kinds=KINDS).secret
 
