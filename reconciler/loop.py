@@ -117,6 +117,7 @@ class Loop:
         except ReconcilerError as error:
             self.unusable[kind] = error
         else:
+            track.adopt(self.spec.normal.get(kind), setting.policy)
             self.tracks = dict(sorted([*self.tracks.items(), (kind, track)]))
 
     def wake(self, kind: str) -> None:

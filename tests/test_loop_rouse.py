@@ -63,3 +63,13 @@ def test_a_kind_that_cannot_be_roused_says_why_once_and_for_all() -> None:
         world.settle()
         assert world.message("lamp") == "cannot do lamp: there is no lamp here"
     assert tried == ["lamp"]
+
+
+def test_a_kind_that_is_roused_for_a_preview_has_nothing_to_do() -> None:
+    lamps = Lamps(lit=True)
+    world = sleeper(lambda kind: lamp(kind, lamps))
+    world.offer(1)
+    world.loop.rouse("lamp")
+    world.settle()
+    assert (lamps.acts, lamps.looks) == ([], 1)
+    assert world.loop.status().conditions == ()
