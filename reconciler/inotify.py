@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from reconciler.errors import DriverError, Unsupported
 
 # linux/inotify.h
+ATTRIB = 0x0004
 CLOSE_WRITE = 0x0008
 MOVED_FROM = 0x0040
 MOVED_TO = 0x0080

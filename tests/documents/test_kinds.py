@@ -29,7 +29,9 @@ def undescribed(path: str) -> list[str]:
     """The fields without a description that hold no others."""
     doc = describe_field(path)
     if not doc.fields:
-        return [] if doc.description else [doc.path]
+        # What stands below any key is told where its mapping is.
+        told = describe_field(doc.path.removesuffix('["*"]'))
+        return [] if told.description else [doc.path]
     return [name for field in doc.fields for name in undescribed(field.path)]
 
 

@@ -1,0 +1,273 @@
+"""Files in a folder of our own; what fails and who meddles is in test_openat_faults."""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from reconciler.drivers.files import openat
+from reconciler.drivers.files.openat import Changes, Openat
+from reconciler.errors import DriverError, Forbidden
+from reconciler.file_states import CONTENT_BYTES_MAX, Seen, digest_of
+from reconciler.resource import Watch, Watching
+from reconciler.resources.files import Paths, Terms
+from tests.bus import readable
+
+PORT: Paths = Openat()  # holds the driver to its port, for the type checker
+WATCHING: Watching = Openat()
+WATCH: Watch = Changes()
+OLD, NEW = b"old\n", b"new, and longer\n"
+PLAIN = Terms()
+
+
+@pytest.fixture
+def driver() -> Openat:
+    return Openat()
+
+
+@pytest.fixture
+def etc(tmp_path: Path) -> Path:
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def motd(etc: Path) -> Path:
+    path = etc / "motd"
+    path.write_bytes(OLD)
+    path.chmod(0o640)
+    return path
+
+
+def look(driver: Openat, path: Path) -> Seen:
+    return driver.look(str(path), digest=True)
+
+
+def test_sees_a_file(driver: Openat, motd: Path) -> None:
+    seen = look(driver, motd)
+    assert (seen.state, seen.size, seen.mode, seen.names, seen.obstacle) == ("file", 4, 0o640, 1, "")
+    assert seen.digest == digest_of([OLD])
+    assert (seen.uid, seen.gid) == (os.getuid(), os.getgid())
+    assert driver.user(seen.owner) == os.getuid()
+    assert driver.group(seen.group) == os.getgid()
+
+
+def test_does_not_read_what_is_not_asked_for_or_too_long(driver: Openat, motd: Path) -> None:
+    assert driver.look(str(motd), digest=False).digest == ""
+    os.truncate(motd, CONTENT_BYTES_MAX)
+    assert look(driver, motd).digest.startswith("sha256:")
+    os.truncate(motd, CONTENT_BYTES_MAX + 1)
+    assert look(driver, motd).digest == ""
+
+
+def test_owners_without_a_name_are_their_numbers(driver: Openat) -> None:
+    assert driver.user("no-such-user") is None
+    assert driver.group("no-such-group") is None
+    assert (openat._name_of(4_000_000_000), openat._group_of(4_000_000_000)) == ("4000000000", "4000000000")
+
+
+@pytest.mark.parametrize(
+    ("make", "state", "obstacle"),
+    [
+        pytest.param(lambda _: None, "absent", "", id="nothing"),
+        pytest.param(lambda path: path.mkdir(), "other", "it is a folder", id="folder"),
+        pytest.param(os.mkfifo, "other", "it is no regular file", id="pipe"),
+        pytest.param(
+            lambda path: path.symlink_to("/etc/passwd"),
+            "other",
+            "it is a symbolic link to /etc/passwd",
+            id="link",
+        ),
+        pytest.param(
+            lambda path: path.symlink_to("nowhere"),
+            "other",
+            "it is a symbolic link to nowhere",
+            id="dangling",
+        ),
+    ],
+)
+def test_says_what_is_in_the_way_and_leaves_it(
+    driver: Openat, etc: Path, make: Callable[[Path], Any], state: str, obstacle: str
+) -> None:
+    path = etc / "x"
+    make(path)
+    seen = look(driver, path)
+    assert (seen.state, seen.obstacle) == (state, obstacle)
+    if obstacle:
+        before = os.lstat(path)
+        for act in acts(driver, path):
+            with pytest.raises(DriverError, match=f"cannot .*/x: {obstacle}"):
+                act()
+        assert os.lstat(path) == before
+
+
+def acts(driver: Openat, path: Path) -> list[Callable[[], None]]:
+    return [
+        lambda: driver.write(str(path), NEW, PLAIN),
+        lambda: driver.adjust(str(path), Terms(mode=0o600)),
+        lambda: driver.remove(str(path), backup=False),
+    ]
+
+
+def test_no_folder_of_the_way_may_be_a_link(driver: Openat, etc: Path, motd: Path) -> None:
+    (etc.parent / "link").symlink_to("etc")
+    path = etc.parent / "link" / "motd"
+    seen = look(driver, path)
+    assert (seen.state, seen.obstacle) == ("other", f"{etc.parent}/link is a symbolic link to etc")
+    for act in acts(driver, path):
+        with pytest.raises(DriverError, match="is a symbolic link to etc"):
+            act()
+    assert motd.read_bytes() == OLD
+
+
+@pytest.mark.parametrize(
+    ("path", "obstacle"),
+    [
+        pytest.param("missing/deep/x", "there is no folder .*/etc/missing", id="missing"),
+        pytest.param("motd/x", ".*/etc/motd is no folder", id="a file"),
+    ],
+)
+def test_without_a_folder_there_is_no_file(
+    driver: Openat, etc: Path, motd: Path, path: str, obstacle: str
+) -> None:
+    seen = look(driver, etc / path)
+    assert seen.state == "absent"
+    with pytest.raises(DriverError, match=f"cannot write .*: {obstacle}"):
+        driver.write(f"{etc}/{path}", NEW, PLAIN)
+
+
+def test_writes_a_new_file_for_everybody_to_read(driver: Openat, etc: Path) -> None:
+    umask = os.umask(0o077)
+    try:
+        driver.write(f"{etc}/new", NEW, PLAIN)
+    finally:
+        os.umask(umask)
+    seen = look(driver, etc / "new")
+    assert (seen.digest, seen.mode, seen.uid) == (digest_of([NEW]), 0o644, os.getuid())
+    assert os.listdir(etc) == ["new"]
+
+
+def test_what_is_not_said_stays_and_whoever_reads_goes_on(driver: Openat, motd: Path) -> None:
+    with motd.open("rb") as reader:
+        inode = motd.stat().st_ino
+        driver.write(str(motd), NEW, PLAIN)
+        assert reader.read() == OLD
+    assert (motd.read_bytes(), stat.S_IMODE(motd.stat().st_mode)) == (NEW, 0o640)
+    assert motd.stat().st_ino != inode
+
+
+def test_never_gives_a_file_the_powers_of_its_owner(driver: Openat, motd: Path) -> None:
+    motd.chmod(0o4755)
+    driver.write(str(motd), NEW, PLAIN)
+    assert stat.S_IMODE(motd.stat().st_mode) == 0o755
+
+
+def test_changes_only_the_mode(driver: Openat, motd: Path) -> None:
+    inode = motd.stat().st_ino
+    driver.adjust(str(motd), Terms(mode=0o600))
+    assert (motd.read_bytes(), stat.S_IMODE(motd.stat().st_mode)) == (OLD, 0o600)
+    assert motd.stat().st_ino == inode
+
+
+def test_a_file_of_two_names_is_not_changed_in_place(driver: Openat, etc: Path, motd: Path) -> None:
+    os.link(motd, etc / "other")
+    assert look(driver, motd).names == 2
+    with pytest.raises(DriverError, match="2 names"):
+        driver.adjust(str(motd), Terms(mode=0o600))
+    driver.write(str(motd), NEW, Terms(mode=0o600))
+    assert (etc / "other").read_bytes() == OLD
+    assert stat.S_IMODE((etc / "other").stat().st_mode) == 0o640
+
+
+def test_removes(driver: Openat, etc: Path, motd: Path) -> None:
+    driver.remove(str(motd), backup=False)
+    driver.remove(str(motd), backup=False)  # nothing is left to do
+    assert os.listdir(etc) == []
+
+
+def test_keeps_the_last_one_on_request(driver: Openat, etc: Path, motd: Path) -> None:
+    driver.write(f"{etc}/new", NEW, Terms(backup=True))  # there was none
+    assert sorted(os.listdir(etc)) == ["motd", "new"]
+    driver.write(str(motd), NEW, Terms(backup=True, mode=0o600))
+    assert ((etc / "motd~").read_bytes(), stat.S_IMODE((etc / "motd~").stat().st_mode)) == (OLD, 0o640)
+    driver.write(str(motd), b"newer", Terms(backup=True))
+    assert (etc / "motd~").read_bytes() == NEW
+    driver.remove(str(motd), backup=True)
+    assert (etc / "motd~").read_bytes() == b"newer"
+    assert sorted(os.listdir(etc)) == ["motd~", "new"]
+
+
+def test_only_where_the_policy_allows(driver: Openat, etc: Path, motd: Path) -> None:
+    driver.file_folders = (f"{etc}/motd.d", "/srv")
+    for path in (str(motd), f"{etc}/motd.dx/y", f"{etc}/motd.d"):
+        with pytest.raises(Forbidden, match="allow-files-in"):
+            driver.look(path, digest=True)
+        with pytest.raises(Forbidden, match="allow-files-in"):
+            driver.write(path, NEW, PLAIN)
+    assert motd.read_bytes() == OLD
+    for folders in ((str(etc),), ("/",)):
+        driver.file_folders = folders
+        assert look(driver, motd).state == "file"
+
+
+@given(st.binary(max_size=4 * 65536), st.integers(0, 0o777))
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_was_written_is_what_is_seen(tmp_path: Path, content: bytes, mode: int) -> None:
+    driver, path = Openat(), tmp_path / "file"
+    driver.write(str(path), content, Terms(mode=mode))
+    seen = look(driver, path)
+    assert (seen.state, seen.size, seen.mode) == ("file", len(content), mode)
+    assert seen.digest == digest_of([content])
+
+
+# Changes
+
+
+@pytest.fixture
+def changes() -> Iterator[Changes]:
+    with closing(Changes()) as changes:
+        yield changes
+
+
+def test_wakes_for_what_is_followed_and_for_nothing_else(changes: Changes, motd: Path) -> None:
+    assert not changes.drain()
+    changes.follow(frozenset({str(motd)}))
+    (motd.parent / "other").write_text("x")
+    assert not changes.drain()
+    for change in (lambda: motd.write_text("x"), lambda: motd.chmod(0o600), motd.unlink):
+        change()
+        assert readable(changes.fileno())
+        assert changes.drain()
+        assert not readable(changes.fileno(), 0)
+    changes.follow(frozenset({f"{motd.parent}/other"}))
+    changes.drain()
+    motd.write_text("x")
+    assert not changes.drain()
+    changes.follow(frozenset())
+    changes.drain()
+    (motd.parent / "other").write_text("y")
+    assert not changes.drain()
+
+
+def test_waits_for_a_folder(changes: Changes, etc: Path) -> None:
+    changes.follow(frozenset({f"{etc}/deep/x"}))
+    changes.drain()
+    (etc / "deep").mkdir()
+    assert readable(changes.fileno())
+    assert changes.drain()
+    (etc / "deep" / "x").touch()
+    assert changes.drain()
+
+
+def test_the_driver_notices_what_it_follows(driver: Openat, motd: Path) -> None:
+    (watch,) = driver.watches()
+    driver.follow([str(motd)])
+    motd.write_text("x")
+    assert watch.drain()

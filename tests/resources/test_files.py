@@ -1,0 +1,379 @@
+"""Files compared, written and removed, decided without a guest."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.documents import read
+from reconciler.errors import DriverError, InvalidSpec
+from reconciler.file_states import CONTENT_CHARS_MAX, File, Observed, Seen, digest_of
+from reconciler.resource import Action, Deed, Past, Phase, Touch
+from reconciler.resources.files import Desired, Files, Paths, Terms
+from reconciler.secret import Safe, Secret
+
+MOTD, KEY = "/etc/motd", "/etc/key"
+HELLO = b"hello\n"
+NUMBERS = {"root": 0, "alice": 1000}
+PLAIN = {"backup": False}
+HERE = Seen(state="file", digest=digest_of([HELLO]), size=6, mode=0o644, owner="root", group="root")
+SECRET = f"paths.{KEY}.secret"
+
+
+def hello(**more: Any) -> File:
+    return File(path=MOTD, content=HELLO, digest=digest_of([HELLO]), **more)
+
+
+def secret(**more: Any) -> File:
+    return File(path=KEY, secret=SECRET, mode=0o600, owner=0, group=0, **more)
+
+
+def seen(**files: Any) -> Observed:
+    return Observed(users=NUMBERS, groups=NUMBERS, generation=3, **files)
+
+
+def at(path: str, found: Seen, **more: Any) -> Observed:
+    return seen(files={path: found}, **more)
+
+
+def planned(desired: Desired, observed: Observed) -> list[tuple[str, str, str | None]]:
+    plan = Files.plan(desired, Files.diff(desired, observed))
+    assert all(action.phase is Phase.CONTENT and action.verb in Files.verbs for action in plan)
+    return [(action.verb, action.target, action.token) for action in plan]
+
+
+@pytest.mark.parametrize(
+    ("file", "found", "plan"),
+    [
+        pytest.param(hello(), HERE, [], id="as desired"),
+        pytest.param(hello(), Seen(), [("write", MOTD, None)], id="not there"),
+        pytest.param(hello(), replace(HERE, digest="sha256:0"), [("write", MOTD, None)], id="other content"),
+        pytest.param(hello(), replace(HERE, digest=""), [("write", MOTD, None)], id="far too long"),
+        pytest.param(hello(mode=0o600), HERE, [("write", MOTD, None)], id="a known content is written anew"),
+        pytest.param(hello(owner="alice"), HERE, [("write", MOTD, None)], id="owner"),
+        pytest.param(hello(owner="root", group=0), HERE, [], id="by name and number"),
+        pytest.param(
+            hello(), replace(HERE, mode=0o4644), [], id="a mode that is not written is not looked at"
+        ),
+        pytest.param(
+            hello(mode=0o644), replace(HERE, mode=0o4644), [("write", MOTD, None)], id="setuid is taken away"
+        ),
+        pytest.param(hello(), replace(HERE, names=2), [], id="two names, and as desired"),
+        pytest.param(
+            hello(mode=0o600), replace(HERE, names=2), [("write", MOTD, None)], id="a new file has one name"
+        ),
+        pytest.param(
+            File(path=MOTD, mode=0o600), HERE, [("adjust", MOTD, None)], id="no content: changed in place"
+        ),
+        pytest.param(File(path=MOTD), Seen(), [("write", MOTD, None)], id="an empty one"),
+        pytest.param(File(path=MOTD), HERE, [], id="any will do"),
+        pytest.param(File(path=MOTD, absent=True), HERE, [("remove", MOTD, None)], id="to be removed"),
+        pytest.param(File(path=MOTD, absent=True), Seen(), [], id="is absent"),
+        pytest.param(
+            File(path=MOTD, absent=True), Seen(obstacle="there is no folder /etc"), [], id="absent anyhow"
+        ),
+        pytest.param(hello(), replace(HERE, obstacle="it is immutable"), [], id="fixed, but as desired"),
+    ],
+)
+def test_plan(file: File, found: Seen, plan: list[tuple[str, str, str | None]]) -> None:
+    desired, observed = Desired((file,)), at(MOTD, found)
+    assert planned(desired, observed) == plan
+    if not plan:
+        assert Files.verdict(desired, observed, ()).ready
+
+
+@pytest.mark.parametrize(
+    ("file", "found", "why"),
+    [
+        pytest.param(
+            hello(), Seen(state="other", obstacle="it is a folder"), "it is a folder", id="in the way"
+        ),
+        pytest.param(
+            File(path=MOTD, absent=True),
+            Seen(state="other", obstacle="it is a symbolic link to /x"),
+            "it is a symbolic link to /x",
+            id="a link is not removed",
+        ),
+        pytest.param(
+            hello(), Seen(obstacle="there is no folder /etc"), "there is no folder /etc", id="no folder"
+        ),
+        pytest.param(
+            hello(mode=0o600), replace(HERE, obstacle="it is immutable"), "it is immutable", id="immutable"
+        ),
+        pytest.param(
+            File(path=MOTD, mode=0o600),
+            replace(HERE, names=2),
+            "it has 2 names (hard links), and all would change",
+            id="another's name",
+        ),
+        pytest.param(hello(owner="bob"), HERE, "there is no user bob", id="no such user"),
+        pytest.param(hello(group="staff"), HERE, "there is no group staff", id="no such group"),
+    ],
+)
+def test_what_hinders_is_said_and_hinders_no_other(file: File, found: Seen, why: str) -> None:
+    desired = Desired((file, File(path="/etc/other")))
+    observed = replace(at(MOTD, found), users={**NUMBERS, "bob": None}, groups={**NUMBERS, "staff": None})
+    observed = replace(observed, files={**observed.files, "/etc/other": Seen()})
+    assert planned(desired, observed) == [("write", "/etc/other", None)]
+    observed = replace(observed, files={**observed.files, "/etc/other": HERE})
+    verdict = Files.verdict(desired, observed, ())
+    assert (verdict.reason, verdict.message, verdict.failed) == ("Blocked", f"{MOTD}: {why}", True)
+
+
+TOKEN = f"write@3:{KEY}"
+
+
+@pytest.mark.parametrize(
+    ("found", "more", "plan", "reason"),
+    [
+        pytest.param(Seen(), {"secrets": {KEY}}, [("write", KEY, TOKEN)], "Drifted", id="first"),
+        pytest.param(HERE, {"secrets": {KEY}}, [("write", KEY, TOKEN)], "Drifted", id="a new generation"),
+        pytest.param(Seen(), {}, [], "SecretMissing", id="it never came"),
+        pytest.param(HERE, {}, [], "SecretMissing", id="it never came for this generation"),
+        pytest.param(replace(HERE, mode=0o600), {"deeds": {KEY: "done"}}, [], "InSync", id="written"),
+        pytest.param(HERE, {"deeds": {KEY: "done"}}, [("adjust", KEY, None)], "Drifted", id="mode drifted"),
+        pytest.param(Seen(), {"deeds": {KEY: "done"}}, [], "SecretMissing", id="removed by hand"),
+        pytest.param(HERE, {"deeds": {KEY: "begun"}}, [], "OutcomeUnknown", id="nobody knows"),
+    ],
+)
+def test_a_secret_is_written_once_for_each_generation(
+    found: Seen, more: Mapping[str, Any], plan: list[tuple[str, str, str | None]], reason: str
+) -> None:
+    desired, observed = Desired((secret(),)), at(KEY, found, **more)
+    assert planned(desired, observed) == plan
+    verdict = Files.verdict(desired, observed, Files.diff(desired, observed))
+    assert (verdict.reason, verdict.failed) == (reason, reason in ("SecretMissing", "OutcomeUnknown"))
+
+
+contents = st.sampled_from([b"", HELLO, b"\xff\0"])
+owners = st.none() | st.sampled_from(["root", "alice", 0, 7])
+modes = st.sampled_from([0o600, 0o644, 0o755])
+common = {"mode": st.none() | modes, "owner": owners, "group": owners, "backup": st.booleans()}
+files = st.one_of(
+    st.builds(File, path=st.just(MOTD), absent=st.just(True), backup=st.booleans()),
+    st.builds(File, path=st.just(MOTD), **common),
+    st.builds(File, path=st.just(MOTD), secret=st.just("s"), **common),
+    contents.flatmap(
+        lambda content: st.builds(
+            File, path=st.just(MOTD), content=st.just(content), digest=st.just(digest_of([content])), **common
+        )
+    ),
+)
+found_files = st.just(Seen()) | st.builds(
+    Seen,
+    state=st.just("file"),
+    digest=contents.map(lambda content: digest_of([content])),
+    mode=modes,
+    uid=st.sampled_from([0, 1000]),
+    gid=st.sampled_from([0, 1000]),
+)
+
+
+@given(file=files, found=found_files, deeds=st.sampled_from([{}, {MOTD: "done"}]))
+def test_a_whole_plan_leaves_nothing_to_do(file: File, found: Seen, deeds: Mapping[str, str]) -> None:
+    desired = Desired((file,))
+    observed = at(MOTD, found, deeds=deeds if file.secret else {}, secrets=frozenset({MOTD}))
+    plan = Files.plan(desired, Files.diff(desired, observed))
+    assert len(plan) <= 1
+    for action in plan:
+        observed = Files.foresee(observed, action)
+    assert Files.diff(desired, observed) == ()
+    verdict = Files.verdict(desired, observed, ())
+    assert verdict.ready or (file.secret and deeds and found.state == "absent")
+
+
+@dataclass
+class FakePaths:
+    """A guest's files in memory."""
+
+    files: dict[str, tuple[bytes, Seen]] = field(default_factory=dict)
+    followed: frozenset[str] = frozenset()
+    broken: str = ""
+
+    @classmethod
+    def available(cls) -> bool:
+        return True
+
+    def follow(self, paths: Iterable[str]) -> None:
+        self.followed = frozenset(paths)
+
+    def look(self, path: str, *, digest: bool) -> Seen:
+        content, found = self.files.get(path, (b"", Seen()))
+        return replace(found, digest=digest_of([content]) if digest and found.state == "file" else "")
+
+    def user(self, name: str) -> int | None:
+        return NUMBERS.get(name)
+
+    def group(self, name: str) -> int | None:
+        return NUMBERS.get(name)
+
+    def write(self, path: str, content: bytes | bytearray, terms: Terms) -> None:
+        if path == self.broken:
+            raise DriverError(f"cannot write {path}: No space left on device")
+        found = Seen(state="file", mode=0o644 if terms.mode is None else terms.mode, uid=terms.uid or 0)
+        self.files[path] = (bytes(content), found)
+
+    def adjust(self, path: str, terms: Terms) -> None:
+        content, found = self.files[path]
+        self.files[path] = (content, replace(found, mode=found.mode if terms.mode is None else terms.mode))
+
+    def remove(self, path: str, *, backup: bool) -> None:
+        del self.files[path]
+
+
+def bring_about(kind: Files, desired: Desired, past: Past) -> Observed:
+    for action in kind.plan(desired, kind.diff(desired, kind.observe(desired, past))):
+        kind.act(action)
+    return kind.observe(desired, past)
+
+
+def test_acts_through_its_driver() -> None:
+    guest = FakePaths({"/etc/old": (b"", HERE), "/etc/fstab": (b"", HERE)})
+    port: Paths = guest
+    safe = Safe()
+    safe.put({("files", SECRET): Secret(b"k3y")}, 0.0)
+    kind = Files(port)
+    kind.secrets = safe.of("files")
+    desired = Desired(
+        (
+            hello(owner="alice"),
+            secret(),
+            File(path="/etc/old", absent=True),
+            File(path="/etc/fstab", mode=0o600),
+        )
+    )
+    bring_about(kind, desired, Past(generation=3))
+    assert {path: content for path, (content, _) in guest.files.items()} == {
+        MOTD: HELLO,
+        KEY: b"k3y",
+        "/etc/fstab": b"",
+    }
+    assert (guest.files[MOTD][1].uid, guest.files["/etc/fstab"][1].mode) == (1000, 0o600)
+    assert guest.followed == {MOTD, KEY, "/etc/old", "/etc/fstab"}
+    observed = kind.observe(desired, Past(generation=3, deeds={TOKEN: Deed("done", "b", 3)}))
+    assert Files.verdict(desired, observed, Files.diff(desired, observed)).message == "4 files"
+    assert "digest" not in Files.show(observed)[KEY]
+
+
+def test_a_file_that_fails_lets_the_others_go_first() -> None:
+    guest = FakePaths(broken=MOTD)
+    kind, desired = Files(guest), Desired((hello(), File(path="/etc/other")))
+    with pytest.raises(DriverError, match="No space left"):
+        bring_about(kind, desired, Past())
+    assert guest.files == {}
+    with pytest.raises(DriverError, match="No space left"):
+        bring_about(kind, desired, Past())
+    assert list(guest.files) == ["/etc/other"]
+    guest.broken = ""
+    observed = bring_about(kind, desired, Past())
+    assert Files.diff(desired, observed) == ()
+    assert observed.failed == frozenset()
+
+
+def test_an_owner_who_has_just_gone_gets_nothing() -> None:
+    action = Action("write", MOTD, Phase.CONTENT, value={**PLAIN, "owner": "bob"})
+    guest = FakePaths()
+    with pytest.raises(DriverError, match="cannot give a file to bob: there is no such user"):
+        Files(guest).act(action)
+    assert guest.files == {}
+
+
+def test_a_preview_leaves_no_trace_and_counts_on_the_secrets() -> None:
+    guest = FakePaths()
+    kind, desired = Files(guest), Desired((secret(),))
+    observed = kind.observe(desired, Past(generation=3, preview=True))
+    assert planned(desired, observed) == [("write", KEY, TOKEN)]
+    assert guest.followed == frozenset()
+
+
+def test_what_is_not_managed_is_neither_looked_at_nor_shown() -> None:
+    observed = Files(FakePaths({MOTD: (HELLO, HERE)})).observe(Desired(), Past())
+    assert observed == Observed()
+    assert Files.show(observed) == {}
+    assert Files.diff(Desired(), observed) == ()
+
+
+def test_says_what_is_wrong_and_what_changed() -> None:
+    desired = Desired((hello(mode=0o600), File(path="/etc/a", absent=True)))
+    observed = seen(files={MOTD: replace(HERE, digest="sha256:0"), "/etc/a": HERE})
+    verdict = Files.verdict(desired, observed, Files.diff(desired, observed))
+    assert (verdict.reason, verdict.message) == ("Drifted", f"{MOTD}: content, mode; /etc/a: state")
+    many = Desired(tuple(File(path=f"/etc/{name}", absent=True) for name in "abcdefg"))
+    observed = seen(files={file.path: HERE for file in many.files})
+    assert Files.verdict(many, observed, Files.diff(many, observed)).message.endswith("; and 2 more")
+    after = seen(files={MOTD: replace(HERE, mode=0o600)})
+    assert [notice.message for notice in Files.notices(at(MOTD, HERE), after)] == [MOTD]
+    assert Files.notices(at(MOTD, HERE), at(MOTD, HERE)) == ()
+
+
+def test_reaches_for_its_paths() -> None:
+    assert Files.touches(Desired((hello(owner="alice"),))) == (Touch("path", MOTD),)
+
+
+def test_a_digest_needs_no_openssl(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = "sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"
+    assert digest_of([b"hel", b"lo\n"]) == known
+
+
+@pytest.mark.parametrize(
+    ("text", "normal"),
+    [
+        pytest.param("{/etc/motd: hi}", {MOTD: {"content": "hi"}}, id="short"),
+        pytest.param("{/etc//motd/: absent}", {MOTD: {"content": "absent"}}, id="text is content"),
+        pytest.param("{/etc/motd: {state: absent}}", {MOTD: {"state": "absent"}}, id="short with fields"),
+        pytest.param("{paths: {/etc/motd: {mode: 0644}}}", {MOTD: {"mode": "0644"}}, id="long"),
+        pytest.param(
+            "{/etc/key: {secret: {fromFile: k}}}", {KEY: {"secret": {"fromFile": "k"}}}, id="secret"
+        ),
+        pytest.param(
+            '{/etc/a: {contentBase64: "/wA=\\n"}}', {"/etc/a": {"contentBase64": "/wA=\n"}}, id="bytes"
+        ),
+    ],
+)
+def test_reads(text: str, normal: Mapping[str, Any]) -> None:
+    document = read(f"files: {text}")[0].normal["files"]
+    assert document == {"paths": normal}
+    (file,) = Files.parse(document).files
+    assert file.path == next(iter(normal))
+
+
+def test_bytes_and_secrets_become_what_they_are() -> None:
+    raw, key = Files.parse(
+        {"paths": {"/etc/a": {"contentBase64": "/wA=\n"}, KEY: {"secret": {"fromFile": "k"}}}}
+    ).files
+    assert (raw.content, raw.digest) == (b"\xff\0", digest_of([b"\xff\0"]))
+    assert key == secret()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param("{etc/motd: x}", "an absolute path", id="relative"),
+        pytest.param("{/etc/../motd: x}", "without ..", id="dots"),
+        pytest.param('{"/etc/a\\nb": x}', "do not print", id="line feed"),
+        pytest.param("{/: x}", "out of reach", id="root"),
+        pytest.param("{/proc/sysrq-trigger: b}", "out of reach", id="proc"),
+        pytest.param("{/etc/guest-reconciler/policy.yaml: x}", "out of reach", id="the policy"),
+        pytest.param("{/etc/.guest-reconciler~: x}", "out of reach", id="ours"),
+        pytest.param("{/a: x, /a/b: y}", "/a/b cannot lie in /a", id="in a file"),
+        pytest.param("{/a: {content: x, backup: true}, /a~: y}", "the backup of /a", id="backup"),
+        pytest.param("{/a: {state: absent, mode: 0644}}", "does not go with state: absent", id="absent"),
+        pytest.param("{/a: {content: x, contentBase64: eA==}}", "cannot stand beside", id="two contents"),
+        pytest.param("{/a: {contentBase64: eA=}}", "must be base64", id="base64"),
+        pytest.param("{/a: {mode: 4755}}", "must be", id="a number"),
+        pytest.param('{/a: {mode: "4755"}}', "four octal digits", id="setuid"),
+        pytest.param("{/a: {owner: a;b}}", "the name or number", id="owner"),
+        pytest.param("{/a: {owner: -rf}}", "the name or number", id="an option"),
+        pytest.param("{/a: {owner: 4294967295}}", "at most 4294967294", id="the number for nobody"),
+        pytest.param(f"{{/a: {'x' * (CONTENT_CHARS_MAX + 1)}}}", "at most", id="huge"),
+        pytest.param(f"{{{', '.join(f'/{n}: x' for n in range(257))}}}", "at most 256 files", id="many"),
+        pytest.param("{/a: {secret: k}}", "mapping|fromFile", id="a secret in the document"),
+    ],
+)
+def test_refuses(text: str, words: str) -> None:
+    with pytest.raises(InvalidSpec, match=words) as caught:
+        read(f"files: {text}")
+    assert "spec.files" in str(caught.value)
