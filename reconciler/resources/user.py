@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar, Protocol, runtime_checkable
 
-from reconciler.errors import DriverError, Fault, InvalidSpec, ReconcilerError, Terminal
+from reconciler.errors import DriverError, Fault, InvalidSpec, ReconcilerError, Terminal, Unsupported
 from reconciler.resource import (
     Action,
     Change,
@@ -102,8 +102,8 @@ class Logins(Protocol):
     def activate(self, session: str) -> None:
         """Bring it to its seat's foreground."""
 
-    def await_login(self, user: str, seat: str, within_s: float) -> str:
-        """The user's session at the seat, as soon as there is one; empty when none came."""
+    def await_login(self, user: str, seat: str, known: frozenset[str], within_s: float) -> str:
+        """The user's first session at the seat that is not among the known; empty when none came."""
 
     def check(self, user: str, tty: str, take: TakeSecret | None) -> str:
         """What PAM says of the account and then, unless None, of the credential: `ok`, or why not.
@@ -209,7 +209,10 @@ class User(Resource[Desired, Observed, Way], kind="user"):
     def __init__(self, driver: Sequence[Way]) -> None:
         super().__init__(driver)
         self._ways: Mapping[str, Way] = {way.name: way for way in driver}
-        self._logins: Logins = next(way for way in driver if isinstance(way, Logins))
+        known = next((way for way in driver if isinstance(way, Logins)), None)
+        if known is None:
+            raise Unsupported("cannot do user: this guest has no logind")
+        self._logins: Logins = known
         self._met = 0  # the generation in which the user was last seen logged in
 
     @staticmethod
@@ -346,12 +349,13 @@ class User(Resource[Desired, Observed, Way], kind="user"):
         user, terms = action.target, action.value
         door = Door(**terms["door"])
         credential = partial(self.secrets.take, "credential") if terms["credential"] else None
+        known = frozenset(login.id for login in self._logins.logins())
         answer = self._logins.check(user, door.tty, credential)
         if answer != "ok":
             raise _refusal(user, answer)
         try:
             self._ways[door.way].enter(Entry(user, door))
-            session = self._logins.await_login(user, door.seat, SESSION_S)
+            session = self._logins.await_login(user, door.seat, known, SESSION_S)
             if not session:
                 raise DriverError(f"cannot log in {user}: {door.way} opened no session in {SESSION_S:g} s")
             self._logins.activate(session)

@@ -177,8 +177,9 @@ class FakeGuest:
         self.heard.append(("activate", session))
         self.held = {id: replace(login, active=id == session) for id, login in self.held.items()}
 
-    def await_login(self, user: str, seat: str, within_s: float) -> str:
-        return next((login.id for login in self.held.values() if login.user == user), "")
+    def await_login(self, user: str, seat: str, known: frozenset[str], within_s: float) -> str:
+        mine = [login for login in self.held.values() if (login.user, login.seat) == (user, seat)]
+        return next((login.id for login in mine if login.id not in known), "")
 
     def check(self, user: str, tty: str, take: Callable[[], Secret] | None) -> str:
         if self.answer != "ok" or take is None:

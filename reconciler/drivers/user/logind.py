@@ -1,0 +1,148 @@
+"""Who is logged in, through logind, and who may be, through PAM; see org.freedesktop.login1(5)."""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
+from typing import Any, ClassVar
+
+from reconciler.dbus import Bus, BusError, Peer
+from reconciler.errors import DriverError, Unsupported
+from reconciler.pam import Inquiry, judged
+from reconciler.resource import Watch
+from reconciler.resources.user import Logins, Way
+from reconciler.seating import Door, Entry, Login
+from reconciler.secret import Secret
+
+_NAME = "org.freedesktop.login1"
+_MANAGER = Peer(_NAME, "/org/freedesktop/login1", f"{_NAME}.Manager")
+_BOOTED = "/run/systemd/system"  # there when systemd runs the guest; sd_booted(3)
+_SIGNAL = f"type='signal',sender='{_NAME}'"
+_LOOK_S = 0.1  # between looks while an act waits for a locker or for processes to end
+_DEATH_S = 5.0  # what was sent SIGKILL is gone in a moment, unless its disk does not answer
+_SIGKILL = 9
+
+
+class Logind(Way, Logins):
+    """No way in itself: it knows who came in, and who may."""
+
+    name: ClassVar[str] = "logind"
+    needs: ClassVar[str] = "logind on the system bus"
+    forbidden_users: tuple[str, ...] = ()  # shell patterns; the policy's
+    passwordless_users: tuple[str, ...] = ()  # shell patterns; the policy's
+
+    def __init__(self) -> None:
+        self._bus = Bus(
+            f"{_SIGNAL},interface='{_MANAGER.interface}',member='SessionNew'",
+            f"{_SIGNAL},interface='{_MANAGER.interface}',member='SessionRemoved'",
+            f"{_SIGNAL},interface='org.freedesktop.DBus.Properties',member='PropertiesChanged',"
+            f"path_namespace='{_MANAGER.path}/session',arg0='{_NAME}.Session'",
+        )
+
+    @classmethod
+    def available(cls) -> bool:
+        return Bus.there() and os.path.exists(_BOOTED)
+
+    def watches(self) -> tuple[Watch, ...]:
+        return (self._bus.watch(),)
+
+    def cancel(self) -> None:
+        self._bus.cancel()
+
+    def close(self) -> None:
+        self._bus.close()
+
+    def doors(self) -> tuple[Door, ...]:
+        return ()
+
+    def enter(self, entry: Entry) -> None:
+        raise Unsupported(f"cannot log in {entry.user}: logind has no door")
+
+    def trusted(self, user: str) -> bool:
+        return any(fnmatchcase(user, pattern) for pattern in self.passwordless_users)
+
+    def check(self, user: str, tty: str, take: Callable[[], Secret] | None) -> str:
+        return judged(Inquiry(user=user, tty=tty, credential=take is not None), take)
+
+    def logins(self) -> tuple[Login, ...]:
+        (rows,) = self._bus.call(_MANAGER, "ListSessions")
+        found = []
+        for id, _, user, _, path in rows:
+            session = self._session(path)
+            if session and session["Class"].startswith("user") and session["State"] != "closing":
+                forbidden = any(fnmatchcase(user, pattern) for pattern in self.forbidden_users)
+                found.append(_login(id, session, forbidden=forbidden))
+        return tuple(found)
+
+    def lock(self, session: str, within_s: float) -> bool:
+        ends_s = time.monotonic() + within_s
+        try:
+            self._bus.call(_MANAGER, "LockSession", "s", session)
+            while not self._properties(session).get("LockedHint", True):
+                if time.monotonic() >= ends_s:
+                    return False
+                time.sleep(_LOOK_S)
+        except BusError as error:
+            if not _is_gone(error):
+                raise
+        return True
+
+    def end(self, session: str, within_s: float) -> None:
+        try:
+            self._bus.call(_MANAGER, "TerminateSession", "s", session)
+            if not self._ended(session, within_s):
+                self._bus.call(_MANAGER, "KillSession", "ssi", session, "all", _SIGKILL)
+                if not self._ended(session, _DEATH_S):
+                    raise DriverError(f"cannot end session {session}: its processes do not die")
+        except BusError as error:
+            if not _is_gone(error):
+                raise
+
+    def activate(self, session: str) -> None:
+        self._bus.call(_MANAGER, "ActivateSession", "s", session)
+
+    def await_login(self, user: str, seat: str, known: frozenset[str], within_s: float) -> str:
+        ends_s = time.monotonic() + within_s
+        while True:
+            for login in self.logins():
+                if (login.user, login.seat) == (user, seat) and login.id not in known:
+                    return login.id
+            if time.monotonic() >= ends_s:
+                return ""
+            time.sleep(_LOOK_S)
+
+    def _ended(self, session: str, within_s: float) -> bool:
+        ends_s = time.monotonic() + within_s
+        while any(row[0] == session for row in self._bus.call(_MANAGER, "ListSessions")[0]):
+            if time.monotonic() >= ends_s:
+                return False
+            time.sleep(_LOOK_S)
+        return True
+
+    def _properties(self, session: str) -> dict[str, Any]:
+        (path,) = self._bus.call(_MANAGER, "GetSession", "s", session)
+        return self._session(path)
+
+    def _session(self, path: str) -> dict[str, Any]:
+        """Its properties; empty when it ended since it was listed."""
+        try:
+            return self._bus.properties(Peer(_NAME, path, f"{_NAME}.Session"))
+        except BusError:
+            return {}
+
+
+def _login(id: str, session: Mapping[str, Any], *, forbidden: bool) -> Login:
+    return Login(
+        id=id,
+        user=session["Name"],
+        seat=session["Seat"][0],
+        tty=session["TTY"],
+        type=session["Type"],
+        active=session["Active"],
+        locked=session.get("LockedHint", False),
+        forbidden=forbidden,
+    )
+
+
+def _is_gone(error: BusError) -> bool:
+    return error.name == f"{_NAME}.NoSuchSession"
