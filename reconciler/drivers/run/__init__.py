@@ -1,0 +1,1 @@
+"""Drivers of the kind `run`, which sleeps until a document names it."""
