@@ -98,6 +98,10 @@ class Bus:
         self._signals.wanted = True
         return self._signals
 
+    def expect(self, *matches: str) -> None:
+        """Wake up for these alone, from the next call on."""
+        self._signals.expect(matches)
+
     def cancel(self) -> None:
         """Make the call under way fail now."""
         connection = self._calls
@@ -135,7 +139,7 @@ class _Signals:
 
     def __init__(self, matches: Iterable[str]) -> None:
         self.wanted = False
-        self._matches = tuple(matches)
+        self._matches = tuple(sorted(matches))
         self._swap = threading.Lock()
         self._connection: _Connection | None = None
         self._epoll: select.epoll | None = None
@@ -146,14 +150,27 @@ class _Signals:
 
     def drain(self) -> bool:
         """Take in what has come, without blocking; whether anything was said, or the bus is gone."""
+        heard = self.hear()
+        return heard is None or bool(heard)
+
+    def hear(self) -> list[tuple[Any, ...]] | None:
+        """The bodies of the signals that have come, without blocking; None when the bus is gone."""
         with self._swap:
             if self._connection is None:
-                return False
+                return []
             try:
-                return any(_is_signal(message) for message in self._connection.receive())
+                return [tuple(message.body) for message in self._connection.receive() if _is_signal(message)]
             except OSError:
                 self._drop()
-                return True  # the look that follows connects again, or says why it cannot
+                return None  # the look that follows connects again, or says why it cannot
+
+    def expect(self, matches: Iterable[str]) -> None:
+        """Other matches need another connection, which the next call makes."""
+        wanted = tuple(sorted(matches))
+        with self._swap:
+            if wanted != self._matches:
+                self._matches = wanted
+                self._drop()
 
     def revive(self, deadline_s: float) -> None:
         """Subscribe, unless that was done. Raises DriverError."""

@@ -163,6 +163,19 @@ def test_signals_that_nobody_asked_for_stay_away(bus: Bus) -> None:
         assert watch.drain()
 
 
+def test_other_signals_may_be_expected_later(bus: Bus) -> None:
+    watch = bus.watch()
+    with program(NAME, lamp) as fake:
+        bus.call(LAMP, "Nothing")
+        bus.expect(f"{MATCH},path='/other'")
+        assert watch.hear() == []
+        bus.call(LAMP, "Nothing")
+        fake.emit("/lamp", NAME, "Lit", "s", "no longer")
+        fake.emit("/other", NAME, "Lit", "s", "from now on")
+        assert readable(watch.fileno())
+        assert watch.hear() == [("from now on",)]
+
+
 def test_a_signal_during_a_call_is_kept(bus: Bus) -> None:
     emitting: list[Any] = []
 
