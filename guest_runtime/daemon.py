@@ -117,7 +117,7 @@ class Daemon:
 
     def hello(self) -> Json:
         spec = self._loop.spec
-        kinds: dict[str, Json] = {kind: {"usable": True} for kind in self._loop.tracks}
+        kinds: dict[str, Json] = {k: {"usable": True} | self._methods.wishes(k) for k in self._loop.tracks}
         for kind in self.setting.asleep - kinds.keys():
             kinds[kind] = {"usable": True, "asleep": True}
         for kind, why in self._loop.unusable.items():

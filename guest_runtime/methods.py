@@ -48,6 +48,7 @@ class Methods:
             "events": self.events,
             "renew": self.renew,
             "ping": self.ping,
+            "clock": self.clock,
             "transfer.begin": lambda params, answer: answer({"offset": self._receiving.begin(params)}, None),
             "transfer.chunk": lambda params, answer: answer({"offset": self._receiving.chunk(params)}, None),
         }
@@ -128,6 +129,18 @@ class Methods:
     def ping(self, params: Json, answer: Answer) -> None:
         answer({"echo": dict(params), "bootClock": self.clock_s()}, None)
 
+    def clock(self, params: Json, answer: Answer) -> None:
+        if not self.wishes("clock"):
+            raise NotHeld("cannot take the time: no document in force asks for the host's")
+        clock: Any = self.loop.tracks["clock"].resource
+        self.loop.ask("clock", partial(clock.take_time, params), answer)
+
+    def wishes(self, kind: str) -> dict[str, Json]:
+        """What a kind would like of the host, for hello: `{wants: "time"}`, or nothing."""
+        track = self.loop.tracks.get(kind)
+        wants_time = getattr(track.resource, "wants_time", None) if track else None
+        return {"wants": "time"} if track and wants_time and wants_time(track.desired) else {}
+
     def renew(self, params: Json, answer: Answer) -> None:
         kind, generation, lease_s = (params.get(name) for name in ("kind", "generation", "lease"))
         track = self.loop.tracks.get(kind) if isinstance(kind, str) else None
@@ -205,6 +218,11 @@ class _Preview:
             else:
                 self._take(kind, None, self._loop.why_not(kind))
 
+    def _ends_all(self, kind: str) -> bool:
+        track = self._loop.tracks.get(kind)
+        holds = any(action["phase"] == "hold" for action in self._kinds[kind]["actions"])
+        return holds and track is not None and type(track.resource).ends_all
+
     def _generation(self) -> int:
         """What the document would be numbered: what is in force already keeps its number."""
         last = self._loop.spec
@@ -219,6 +237,10 @@ class _Preview:
             self._done()
 
     def _done(self) -> None:
+        ending = [kind for kind in self._kinds if self._ends_all(kind)]
+        for kind, plan in self._kinds.items():
+            if ending and kind not in ending:  # it will not come to that
+                plan["actions"] = [a for a in plan["actions"] if a["phase"] != "hold"]
         self._answer({"digest": self._valid["digest"], "kinds": self._kinds}, None)
 
 

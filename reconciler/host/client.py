@@ -16,7 +16,6 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from random import uniform
 
-from reconciler import __version__
 from reconciler.errors import Busy, Conflict, ReconcilerError, RemoteProtocolError
 from reconciler.host.channels import Opener, opener
 from reconciler.host.connection import Connection, object_of
@@ -25,7 +24,7 @@ from reconciler.host.hello import Hello, count, parse_hello, text
 from reconciler.host.mirror import Lost, Mirror
 from reconciler.host.pieces import apply_in_pieces
 from reconciler.host.secrets import Sealed
-from reconciler.protocols.channel import PROTOCOL, TO_HOST_BYTES_MAX
+from reconciler.host.timing import asked_for, offer_time, wanted
 from reconciler.resource import Json
 from reconciler.spec import Normal, canonical, digest
 
@@ -285,12 +284,10 @@ class Guest:
                 self.trouble = "the channel was closed by its other end"
 
     async def _keep_in_step(self, connection: Connection) -> None:
-        client = {"name": "reconciler", "version": __version__}
-        params = {"protocols": [PROTOCOL], "client": client, "limits": {"messageBytes": TO_HOST_BYTES_MAX}}
         self.trouble = "the channel is open and no guest answers"
         while True:
             self._again.clear()
-            hello = parse_hello(await connection.hello(params | ({"prepare": True} if self._prepare else {})))
+            hello = parse_hello(await connection.hello(prepare=self._prepare))
             self._hello, self._hello_s = hello, asyncio.get_running_loop().time()
             connection.limit(hello.limits.message_bytes)
             if self._subscribed:
@@ -300,6 +297,8 @@ class Guest:
                 connection.notify("ack", {"revision": self.mirror.revision})
             self._connection = connection
             self._turn()
+            if wanted(hello.kinds):
+                await offer_time(connection.call)
             with suppress(TimeoutError):
                 period_s = WAITING_RESYNC_S if self._waiting else RESYNC_S
                 await asyncio.wait_for(self._again.wait(), period_s)
@@ -370,10 +369,11 @@ class Guest:
         if len(body) <= self.hello.limits.message_bytes // 2:
             result = await self.call("apply", params | {"spec": normal})
         else:
-            limits = self.hello.limits
-            result = await apply_in_pieces(self.call, limits, params, body, digest(normal))
+            result = await apply_in_pieces(self.call, self.hello.limits, params, body, digest(normal))
         result = object_of(result, "apply")
         in_force = self._has(count(result, "generation"), text(result, "digest"))
+        if asked_for(normal):
+            await offer_time(self.call)
         return Applied(*in_force, result.get("accepted") == "new")
 
 

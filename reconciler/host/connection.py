@@ -4,11 +4,14 @@ import asyncio
 from collections.abc import Callable, Mapping
 from random import randrange
 
+from reconciler import __version__
 from reconciler.errors import RemoteProtocolError
 from reconciler.host.channels import Stream
 from reconciler.host.failures import Unreachable
 from reconciler.protocols.calls import Calls
 from reconciler.protocols.channel import (
+    PROTOCOL,
+    TO_HOST_BYTES_MAX,
     Broken,
     Channel,
     ErrorResponse,
@@ -24,6 +27,12 @@ AGAIN_S = 15.0  # no answer although other bytes come: a big status may be befor
 HELLO_SILENCE_S = 10.0
 HELLO_AGAIN_S = 2.0  # the first bytes of a new host can fall to the session of the one before
 PENDING_BYTES_MAX = 4 << 20  # of what the guest has not taken: some of the longest messages
+
+_HELLO: Mapping[str, Json] = {
+    "protocols": [PROTOCOL],
+    "client": {"name": "reconciler", "version": __version__},
+    "limits": {"messageBytes": TO_HOST_BYTES_MAX},
+}
 
 _Answer = asyncio.Future[Json]
 
@@ -72,7 +81,8 @@ class Connection:
         if not self._closed:
             self._write(self._channel.send(Notification(method, params)))
 
-    async def hello(self, params: Mapping[str, Json]) -> Json:
+    async def hello(self, *, prepare: bool) -> Json:
+        params = {**_HELLO, "prepare": True} if prepare else _HELLO
         return await self._call("hello", params, HELLO_AGAIN_S, HELLO_SILENCE_S)
 
     async def call(self, method: str, params: Mapping[str, Json]) -> Json:

@@ -10,6 +10,7 @@ from reconciler.resource import Json
 NAME_LENGTH_MAX = 253  # of a host name, RFC 1035
 WORD_LENGTH_MAX = 128  # a digest is 71 long, a boot id 36
 KINDS_MAX = 256  # there are some twenty
+_WORDS = ("reason", "message", "wants")
 MESSAGE_BYTES_MIN = 4096  # below that no document fits, and transfers would never end
 
 
@@ -29,6 +30,7 @@ class Ability:
     usable: bool
     reason: str = ""
     message: str = ""
+    wants: str = ""  # of the host: `time`, or nothing
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def _kinds(value: Mapping[str, Json]) -> dict[str, Ability]:
     return {
         kind: Ability(
             ability.get("usable") is True,
-            *(found if isinstance(found := ability.get(key), str) else "" for key in ("reason", "message")),
+            *(found if isinstance(found := ability.get(key), str) else "" for key in _WORDS),
         )
         for kind, ability in value.items()
         if isinstance(ability, dict)

@@ -2,12 +2,13 @@
 
 import base64
 import json
+import time
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from guest_runtime.methods import READING_MAX, Methods, preview
+from guest_runtime.methods import READING_MAX, Methods, _Preview, preview
 from guest_runtime.validation import Validation
 from reconciler.errors import Busy, Forbidden, ReconcilerError
 from reconciler.loop import Loop, Setting
@@ -16,7 +17,7 @@ from reconciler.resource import Json, Past
 from reconciler.store import StateFile, Store
 from reconciler.track import Answer
 from tests.guest_runtime.test_daemon import Host, Start, start
-from tests.lamps import Lamp, Lamps
+from tests.lamps import Lamp, Lamps, World
 
 __all__ = ["start"]  # a fixture
 
@@ -173,3 +174,43 @@ def test_secrets_are_kept_beside_the_document_and_not_in_it(tmp_path: Path) -> N
     assert isinstance(told[-1][1], ReconcilerError)
     assert word not in str(told[-1][1])
     assert loop.spec.generation == 2
+
+
+def test_the_time_is_taken_where_a_document_asks_for_it(start: Start) -> None:
+    host = Host(start()[1])
+
+    def tell(**other: Json) -> Json:
+        boot_s = host.call("ping")["bootClock"]
+        return host.call("clock", **{"bootClock": boot_s, "time": time.time() - 600.0, "error": 0.5} | other)
+
+    assert tell()["code"] == -32006
+    host.call("apply", generation=1, spec={"clock": {"source": "host"}})
+    assert host.call("hello", protocols=[1])["kinds"]["clock"] == {"usable": True, "wants": "time"}
+    assert tell()["ahead"] == pytest.approx(600.0, abs=5.0)
+    assert tell(time="noon")["code"] == -32602
+    host.call("apply", generation=2, spec={"clock": {"source": "rtc"}})
+    assert "wants" not in host.call("hello", protocols=[1])["kinds"]["clock"]
+    assert tell()["code"] == -32006
+
+
+@pytest.mark.parametrize(
+    ("ends_all", "left"),
+    [
+        pytest.param(False, ["a.frozen", "b.frozen", "b.lit"], id="two-holds"),
+        pytest.param(True, ["b.frozen", "b.lit"], id="one-of-them-ends-all"),
+    ],
+)
+def test_a_preview_holds_nothing_that_is_to_be_switched_off(
+    ends_all: bool, left: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World({"a": Lamps(), "b": Lamps()})
+    monkeypatch.setattr(type(world.loop.tracks["b"].resource), "ends_all", ends_all)
+    told: list[Json] = []
+    normal = {"a": {"frozen": True}, "b": {"frozen": True, "lit": True}}
+    valid = {"normal": normal, "digest": "sha256:"}
+    _Preview(world.loop, world.store, valid, lambda result, error: told.append(result)).begin()
+    world.settle()
+    kinds = told[0]["kinds"]
+    found = sorted(f"{kind}.{act['target']}" for kind in kinds for act in kinds[kind]["actions"])
+    assert found == left
+    assert world.kinds["b"].acts == []
