@@ -37,7 +37,7 @@ SUMMARY = "give a guest its document"
 EXAMPLES = """\
   reconciler apply -f web-01.yaml --wait
   reconciler apply -c 'unix:/run/guests/{guest}.sock' -f site/
-  reconciler apply -f web-01.yaml --dry-run=guest
+  reconciler apply -f web-01.yaml --dry-run
 """
 
 GONE_S = 5.0  # a guest that restarts its agent is back within one
@@ -64,8 +64,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--dry-run",
+        nargs="?",
+        const="guest",
         choices=("client", "guest"),
-        help="client: show the normal form; guest: ask the guest what it would do, and do nothing",
+        help="do nothing; guest (if neither is given): ask the guest what it would do, in its order; "
+        "client: show the normal form",
     )
 
 
