@@ -101,6 +101,12 @@ install:
 	sed 's|@LIBRARY@|$(LIBRARY)|' guest_runtime/units/pam-credential.in >build/pam-credential.$$$$ && \
 	    install -m 755 build/pam-credential.$$$$ '$(DESTDIR)$(PREFIX)/lib/guest-reconciler/pam-credential' && \
 	    rm build/pam-credential.$$$$
+	# For LightDM: its own rules of PAM with a question before them, and that it is to take those.
+	sed 's|@PREFIX@|$(PREFIX)|' guest_runtime/units/pam-lightdm.in >build/pam-lightdm.$$$$ && \
+	    install -D -m 644 build/pam-lightdm.$$$$ '$(DESTDIR)/etc/pam.d/guest-reconciler-lightdm' && \
+	    rm build/pam-lightdm.$$$$
+	install -D -m 644 guest_runtime/units/60-guest-reconciler-lightdm.conf \
+	    '$(DESTDIR)/usr/share/lightdm/lightdm.conf.d/60-guest-reconciler.conf'
 	# PAM's own rules are the distribution's; an administrator's are never overwritten.
 	test -e '$(DESTDIR)/etc/pam.d/guest-reconciler' || { \
 	    auth=other; account=other; \
@@ -120,6 +126,8 @@ uninstall:
 	@mkdir -p build
 	rm -rf '$(DESTDIR)$(LIBRARY)/reconciler' '$(DESTDIR)$(LIBRARY)/guest_runtime'
 	rm -f '$(DESTDIR)$(PREFIX)/bin/guest-reconciler' '$(DESTDIR)$(PREFIX)/bin/reconciler'
+	# The rules of PAM stay: a LightDM that runs asks for them until it is started anew.
+	rm -f '$(DESTDIR)/usr/share/lightdm/lightdm.conf.d/60-guest-reconciler.conf'
 	rm -rf '$(DESTDIR)$(PREFIX)/lib/guest-reconciler'
 	rm -f '$(DESTDIR)$(SYSTEM)/systemd/system/guest-reconciler.service'
 	rm -f '$(DESTDIR)$(SYSTEM)/udev/rules.d/60-guest-reconciler.rules'

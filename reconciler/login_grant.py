@@ -3,13 +3,16 @@
 Theory of operation. A door whose program asks PAM by itself, as display managers do, cannot
 be told that PAM has agreed already. So its PAM rules begin with a question to the agent:
 
-    auth [success=done default=ignore] pam_exec.so expose_authtok quiet FOLDER/pam-credential
+    auth [success=done default=ignore] pam_exec.so quiet FOLDER/pam-credential
 
 That program (guest_runtime/pam_credential.py, in /usr/lib/guest-reconciler) asks at a socket
 that only root reaches and that is there only while a login is under way. The answer is yes
-once: to the right user, the right service and the token, which the door gave where a person
-types a password. In any other case PAM goes on as if that line were not there. The token
-keeps those seconds from whoever types the same name at the same moment.
+once: to the right user and the right service. In any other case PAM goes on as if that line
+were not there.
+
+Nothing is asked for whoever sits at a prompt: such a login has a terminal or a display, or
+comes from another host, and one that an agent had opened has none of them yet. So nobody who
+types the same name at the same moment takes the permission.
 """
 
 import json
@@ -25,17 +28,15 @@ from reconciler.errors import DriverError
 
 SOCKET = "/run/guest-reconciler/pam.sock"
 VALID_S = 5.0  # a greeter needs one second; an emulated one three
-TOKEN_BYTES = 32
-QUESTION_BYTES_MAX = 4096  # names and a password that somebody typed meanwhile
+QUESTION_BYTES_MAX = 4096  # two names
 _QUESTION_S = 1.0  # it comes in one write
 _UCRED = struct.Struct("3i")  # pid, uid, gid; see SO_PEERCRED in unix(7)
 
 
 class Grant:
-    """`with Grant("alice", "greetd") as grant:` the door says `grant.token` to PAM; then `grant.wait()`."""
+    """`with Grant("alice", "lightdm") as grant:` the door has PAM ask; then `grant.wait()`."""
 
     def __init__(self, user: str, service: str, *, path: str = SOCKET, valid_s: float = VALID_S) -> None:
-        self.token = os.urandom(TOKEN_BYTES).hex()
         self._user, self._service, self._path = user, service, path
         self._valid_s, self._ends_s = valid_s, 0.0
         self._used = threading.Event()
@@ -90,7 +91,8 @@ class Grant:
         with asking:
             _, uid, _ = _UCRED.unpack(asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
             asking.settimeout(_QUESTION_S)
-            yes = uid == os.geteuid() and self._grants(_line(asking))
+            question = _line(asking)  # first, as who is still writing hears no answer
+            yes = uid == os.geteuid() and self._grants(question)
             if yes:
                 self._used.set()  # before the answer: a lost one costs the login, not a second use
             asking.sendall(b"yes\n" if yes else b"no\n")
@@ -98,11 +100,10 @@ class Grant:
     def _grants(self, question: bytes) -> bool:
         try:
             asked = json.loads(question)
-            words = [str(asked[name]) for name in ("user", "service", "token")]
+            words = [asked[name] for name in ("user", "service")]
         except (ValueError, KeyError, TypeError):
             return False
-        # How long comparing takes tells nobody enough of 256 bits in five seconds.
-        return words == [self._user, self._service, self.token] and time.monotonic() < self._ends_s
+        return words == [self._user, self._service] and time.monotonic() < self._ends_s
 
 
 def _line(asking: socket.socket) -> bytes:
