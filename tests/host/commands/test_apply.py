@@ -1,5 +1,6 @@
 """`reconciler apply`: one document to one guest, many to many; waiting; dry runs."""
 
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,34 @@ def test_apply_then_again(guest: Served, file: Path, reconciler: Reconciler) -> 
     assert reconciler("apply", "-c", guest.channel, "-f", file).out == "web-01 applied: generation 4\n"
     assert reconciler("apply", "-c", guest.channel, "-f", file).out == "web-01 unchanged: generation 4\n"
     assert guest.guest.spec == {"hostname": {"static": "web-02"}}
+
+
+def test_apply_again_makes_a_new_generation_and_sends_secrets_anew(
+    guest: Served, tmp_path: Path, reconciler: Reconciler
+) -> None:
+    (tmp_path / "alice").write_text("kept-under-the-mat\n")
+    file = tmp_path / "desk.yaml"
+    file.write_text("user: {name: alice, state: logged-in, credential: {fromFile: alice}}\n")
+    said = [reconciler("apply", "-c", guest.channel, "-f", file, *more) for more in ((), (), ("--again",))]
+    assert [each.out.split(": ")[0] for each in said] == [
+        "web-01 applied",
+        "web-01 unchanged",
+        "web-01 applied",
+    ]
+    sent = [params for method, params in guest.guest.calls if method == "apply"]
+    sealed = {"user": {"credential": b64encode(b"kept-under-the-mat\n").decode()}}
+    assert [(params["generation"], params["secrets"]) for params in sent] == [(4, sealed), (5, sealed)]
+    assert "kept" not in str(guest.guest.spec)
+
+
+def test_a_secret_that_cannot_be_read_is_told_with_its_place(
+    guest: Served, tmp_path: Path, reconciler: Reconciler
+) -> None:
+    file = tmp_path / "desk.yaml"
+    file.write_text("user:\n  name: alice\n  state: logged-in\n  credential: {fromFile: nowhere}\n")
+    said = reconciler("apply", "-c", guest.channel, "-f", file)
+    assert (said.code, guest.guest.generation) == (2, 3)
+    assert said.err == f"{file}:4:15: spec.user.credential: cannot read nowhere: No such file or directory\n"
 
 
 def test_json(guest: Served, file: Path, reconciler: Reconciler) -> None:
