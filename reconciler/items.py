@@ -1,4 +1,4 @@
-"""The items of the inventory: how often each is read, and which change of it is worth telling.
+"""The items of the inventory: how often each is read, which change of it is worth telling.
 
 An item is told anew when anything in it changed. Figures never stand still, so each of
 them has to change by a share of something, which is its item's threshold.

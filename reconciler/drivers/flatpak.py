@@ -1,4 +1,4 @@
-"""Applications from flatpak's installation for the whole system; see flatpak-installation(5)."""
+"""Applications of the whole system from flatpak's folders; see flatpak-installation(5)."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Containers that are registered with machined, as systemd-nspawn's are; see sd_get_machine_names(3)."""
+"""Containers registered with machined, as nspawn's are; see sd_get_machine_names(3)."""
 
 import os
 import time

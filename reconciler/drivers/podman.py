@@ -1,4 +1,4 @@
-"""Running containers of root's podman, from containers-storage and the pid files of their monitors.
+"""Running containers of root's podman, from its store and its monitors' pid files.
 
 To ask podman itself would start a process at every look, for nothing of it stays.
 """

@@ -1,4 +1,4 @@
-"""Sockets that wait for others, from /proc/net, and who owns them; see proc_net_tcp.rst and proc(5).
+"""Sockets that wait for others, from /proc/net, and who owns them; see proc(5).
 
 Theory of operation. The kernel's tables tell address, user and inode of a socket. Whose it
 is stands with the processes alone, as a link to that inode among their descriptors. So all of

@@ -1,4 +1,4 @@
-"""Memory, swap, load and pressure from /proc; see proc(5) and the kernel's accounting/psi.rst."""
+"""Memory, swap, load and pressure from /proc; see proc(5) and the kernel's psi.rst."""
 
 import errno
 import os

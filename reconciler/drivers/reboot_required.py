@@ -1,4 +1,4 @@
-"""Whether the guest waits for a restart: what packages say of it, and a kernel newer than the running one."""
+"""Whether a restart is due: packages that ask for it, or a newer kernel than what runs."""
 
 import os
 import re

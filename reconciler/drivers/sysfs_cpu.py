@@ -1,18 +1,17 @@
 """Processors from /sys/devices/system/cpu and /proc/cpuinfo, as cputopology.rst has them."""
 
 import os
-import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
+from reconciler.cpulist import members
 from reconciler.errors import DriverError, Unsupported
 from reconciler.resource import Json, Watch
 from reconciler.resources.report import Source
 from reconciler.uevents import Uevents
 
 _FILE_BYTES_MAX = 16 * 1024  # the first processor's part of cpuinfo has 1.5 KiB, a list of processors 4
-_CPUS_MAX = 8192  # NR_CPUS of the largest kernels
 _TOPOLOGY_CPUS_MAX = 512  # two small files for each: 10 ms in all
 _TEXT_CHARS_MAX = 128  # CPUID's brand string has 48
 
@@ -85,20 +84,6 @@ class SysfsCpu(Source):
             return ""
         except OSError as error:
             raise DriverError(f"cannot read {path}: {error.strerror}") from error
-
-
-def members(listed: str) -> Iterator[int]:
-    """`0-2,5` as 0, 1, 2, 5; what is no such list ends it. At most `_CPUS_MAX` numbers."""
-    left = _CPUS_MAX
-    for part in listed.split(","):
-        match = re.fullmatch(r"\s*([0-9]{1,9})(?:-([0-9]{1,9}))?\s*", part)
-        if not match:
-            return
-        for cpu in range(int(match[1]), int(match[2] or match[1]) + 1):
-            if not left:
-                return
-            left -= 1
-            yield cpu
 
 
 def model(cpuinfo: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The health of disks, as udisks2 has read it by SMART; see org.freedesktop.UDisks2.Drive.Ata(5).
+"""The health of disks, as udisks2 has read it by SMART; see its D-Bus API, Drive.Ata.
 
 udisks reads it every ten minutes, and wakes no disk that sleeps. To read it ourselves would
 take the right to send a disk any command.

@@ -4,11 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from reconciler.drivers import sysfs_cpu
-from reconciler.drivers.sysfs_cpu import SysfsCpu, members, model
+from reconciler.drivers.sysfs_cpu import SysfsCpu, model
 from reconciler.errors import Unsupported
 from reconciler.resource import Json, Watching
 from reconciler.resources.report import Source
@@ -49,29 +47,6 @@ CPU part\t: 0xd0c
 )
 def test_model(cpuinfo: str, told: Json) -> None:
     assert model(cpuinfo) == told
-
-
-@pytest.mark.parametrize(
-    ("listed", "found"),
-    [
-        pytest.param("0", [0], id="one"),
-        pytest.param("0-3,7,9-10\n", [0, 1, 2, 3, 7, 9, 10], id="ranges"),
-        pytest.param("", [], id="none"),
-        pytest.param("0-1,x,5", [0, 1], id="ends at what is no number"),
-        pytest.param("3-1", [], id="backwards"),
-    ],
-)
-def test_members(listed: str, found: list[int]) -> None:
-    assert list(members(listed)) == found
-
-
-def test_members_are_bounded() -> None:
-    assert len(list(members("0-999999999"))) == 8192
-
-
-@given(st.text() | st.text("0123456789-,²\n"))
-def test_any_list_is_survived(listed: str) -> None:
-    assert all(cpu >= 0 for cpu in members(listed))
 
 
 @pytest.fixture
