@@ -7,18 +7,23 @@ from reconciler.child import run
 
 LINES = 5  # enough to see why; all of them are in the guest's journal
 LINE_CHARS_MAX = 200
+SETTLES_S = 0.5  # by then journald has taken in what a process wrote before its end
 _JOURNALCTL = "/usr/bin/journalctl"
 _OPTIONS = ("--boot", "--quiet", "--no-pager", "--output=cat", f"--lines={LINES}")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _BYTES_MAX = 512 * 1024  # journald cuts a line at 48 KiB unless it is told otherwise
 
 
-def last_lines(unit: str, deadline_s: float, journalctl: str = _JOURNALCTL) -> tuple[str, ...]:
+def last_lines(
+    unit: str, deadline_s: float, *, ago_s: float = SETTLES_S, journalctl: str = _JOURNALCTL
+) -> tuple[str, ...]:
     """Of its processes in this boot, or else of systemd about it; empty when there is no telling.
 
-    systemd says at length that a unit failed, and would leave no room for why.
+    `ago_s` is how long ago it fell silent. systemd says at length that a unit failed, and would
+    leave no room for why.
     """
     ends_s = time.monotonic() + deadline_s
+    time.sleep(min(deadline_s, SETTLES_S, max(0.0, SETTLES_S - ago_s)))
     for matches in ((f"_SYSTEMD_UNIT={unit}",), ("_PID=1", f"UNIT={unit}")):
         left_s = ends_s - time.monotonic()
         if left_s <= 0:

@@ -60,7 +60,7 @@ class Unit:
     passing: bool = False  # a oneshot that does not stay active once it has done its work
     ran: bool = False  # its main process has ended since the unit was loaded
     unmet: str = ""  # the condition that kept it from its last start
-    since_us: int = 0  # when its state last changed, on a clock of its own
+    since_us: int = 0  # when its state last changed, on CLOCK_MONOTONIC
 
     @property
     def up(self) -> bool:

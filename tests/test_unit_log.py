@@ -1,5 +1,6 @@
 """The last lines of a unit, from a journalctl that is made up; tests/vm reads a real journal."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -38,12 +39,22 @@ def says(journalctl: Path, **by_match: str) -> str:
     ],
 )
 def test_lines(journalctl: Path, commands: dict[str, str], lines: tuple[str, ...]) -> None:
-    assert last_lines("web.service", 10, says(journalctl, **commands)) == lines
+    assert last_lines("web.service", 10, journalctl=says(journalctl, **commands)) == lines
 
 
 def test_ends_in_time(journalctl: Path) -> None:
-    assert last_lines("web.service", 0.1, says(journalctl, own="sleep 100", about="echo never")) == ()
+    slow = says(journalctl, own="sleep 100", about="echo never")
+    assert last_lines("web.service", 0.1, journalctl=slow) == ()
+
+
+def test_waits_a_moment_for_the_journal(journalctl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    program = says(journalctl, own="echo bye")
+    for ago_s in (0.0, 0.25, 60.0, -3600.0):  # the last one where the clock was set back
+        assert last_lines("web.service", 10, ago_s=ago_s, journalctl=program) == ("bye",)
+    assert waited == [0.5, 0.25, 0.0, 0.5]
 
 
 def test_there_may_be_no_journalctl(journalctl: Path) -> None:
-    assert last_lines("web.service", 1, str(journalctl)) == ()
+    assert last_lines("web.service", 1, journalctl=str(journalctl)) == ()

@@ -1,4 +1,4 @@
-"""Units of type service, for the inventory, from systemd; see org.freedesktop.systemd1(5)."""
+"""Services, and units that failed, for the inventory, from systemd; see org.freedesktop.systemd1(5)."""
 
 import os
 import time
@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from reconciler.dbus import Bus, BusError, Peer
 from reconciler.resource import Json, Watch
 from reconciler.resources.report import Source
+from reconciler.unit_log import last_lines
 
 _NAME = "org.freedesktop.systemd1"
 _MANAGER = Peer(_NAME, "/org/freedesktop/systemd1", f"{_NAME}.Manager")
@@ -19,7 +20,9 @@ _CHANGED = (
     f"type='signal',sender='{_NAME}',interface='org.freedesktop.DBus.Properties',"
     f"member='PropertiesChanged',arg0='{_NAME}.Service'"
 )
-_CALL_S = 0.5  # each of three calls; systemd lists 200 units in 5 ms
+_CALL_S = 0.5  # each of some calls; systemd lists 200 units in 5 ms
+_LOGS_S = 2.0  # of all of them at once; what is missing then comes with the next reading
+_LOGS_MAX = 10  # each is a process, once for each failure; a guest with more has another problem
 _SUFFIX = ".service"
 _UNITS_MAX = 1000  # the first by name; a large server runs some 200
 _FAILED_MAX = 100  # of those that failed, which a person reads
@@ -27,10 +30,11 @@ _NAME_CHARS_MAX = 255  # UNIT_NAME_MAX of systemd
 
 
 class Systemd1(Source):
-    """`services`: `{state, counts: {active: 40, failed: 1, …}, failed: [name], units: {name: state}}`.
+    """`services`: `{state, counts, units: {name: state}, failed: {name: {since?, log?}}}`.
 
-    `state` is that of the whole system (`running`, `degraded`, …). `units` holds those that
-    are not inactive, with systemd's low-level state: `running`, `exited`, `failed`, and so on.
+    `state` is that of the whole system (`running`, `degraded`, …), `counts` are `{active: 40, …}`.
+    `units` holds the services that are not inactive, with systemd's low-level state: `running`,
+    `exited`, and so on; `failed` units of every type, since when, and their last lines.
     """
 
     items: ClassVar[tuple[str, ...]] = ("services",)
@@ -38,6 +42,7 @@ class Systemd1(Source):
 
     def __init__(self) -> None:
         self._bus = Bus(_CHANGED)
+        self._logs: dict[tuple[str, int], tuple[str, ...]] = {}  # by name and since when
 
     @classmethod
     def available(cls) -> bool:
@@ -60,27 +65,63 @@ class Systemd1(Source):
         # Else systemd sends no signals; each time anew, as the connection may be another one.
         with suppress(BusError):  # subscribed already
             self._bus.call(_MANAGER, "Subscribe", timeout_s=_CALL_S)
-        (rows,) = self._bus.call(
-            _MANAGER, "ListUnitsByPatterns", "asas", [], [f"*{_SUFFIX}"], timeout_s=_CALL_S
-        )
+        rows = self._list([], [f"*{_SUFFIX}"])
+        failed = sorted(self._list(["failed"], []))[:_FAILED_MAX]
         ((_, state),) = self._bus.call(
             _PROPERTIES, "Get", "ss", _MANAGER.interface, "SystemState", timeout_s=_CALL_S
         )
-        return {"state": str(state), **services(rows)}
+        return {"state": str(state), **services(rows), "failed": self._failed(failed)}
+
+    def _list(self, states: list[str], patterns: list[str]) -> list[tuple[Any, ...]]:
+        (rows,) = self._bus.call(_MANAGER, "ListUnitsByPatterns", "asas", states, patterns, timeout_s=_CALL_S)
+        return list(rows)
+
+    def _failed(self, rows: Iterable[tuple[Any, ...]]) -> dict[str, Json]:
+        """Lines are read once for each failure: who fails again says something else."""
+        ends_s = time.monotonic() + _LOGS_S
+        logs: dict[tuple[str, int], tuple[str, ...]] = {}
+        out: dict[str, Json] = {}
+        for full, _, _, _, _, _, path, *_ in rows:
+            since_us = self._since_us(path) if len(logs) < _LOGS_MAX else 0
+            left_s, ago_s = ends_s - time.monotonic(), time.time() - since_us / 1e6
+            if (full, since_us) in self._logs:
+                logs[full, since_us] = self._logs[full, since_us]
+            elif since_us and left_s > 0:
+                logs[full, since_us] = last_lines(full, left_s, ago_s=ago_s)
+            out[_short(full)] = {"since": stamp(since_us)} if since_us else {}
+            if lines := logs.get((full, since_us)):
+                out[_short(full)]["log"] = list(lines)
+        self._logs = logs
+        return out
+
+    def _since_us(self, path: str) -> int:
+        """When a unit's state last changed, on the wall clock; 0 where that is not known."""
+        peer = Peer(_NAME, path, _PROPERTIES.interface)
+        what = (f"{_NAME}.Unit", "StateChangeTimestamp")
+        try:
+            ((_, at_us),) = self._bus.call(peer, "Get", "ss", *what, timeout_s=_CALL_S)
+        except BusError:
+            return 0  # it is gone since it was listed
+        return int(at_us)
+
+
+def stamp(at_us: int) -> str:
+    """RFC 3339 of a time on the wall clock."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at_us // 1_000_000))
 
 
 def services(rows: Iterable[tuple[Any, ...]]) -> dict[str, Json]:
     """Counts and names of what ListUnitsByPatterns returned."""
     counts: dict[str, int] = {}
-    failed: list[str] = []
     units: dict[str, str] = {}
     for full, _, loaded, active, low, *_ in sorted(rows):
         if loaded == "not-found" and active == "inactive":
             continue  # another unit speaks of it, and it is not installed
-        name = str(full).removesuffix(_SUFFIX)[:_NAME_CHARS_MAX]
         counts[active] = counts.get(active, 0) + 1
-        if active == "failed" and len(failed) < _FAILED_MAX:
-            failed.append(name)
         if active != "inactive" and len(units) < _UNITS_MAX:
-            units[name] = str(low)
-    return {"counts": counts, "failed": failed, "units": units}
+            units[_short(full)] = str(low)
+    return {"counts": counts, "units": units}
+
+
+def _short(name: str) -> str:
+    return name.removesuffix(_SUFFIX)[:_NAME_CHARS_MAX]

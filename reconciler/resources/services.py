@@ -62,8 +62,8 @@ class Units(Driver, Protocol):
     def vital(self) -> frozenset[str]:
         """Ids of the agent's own unit, and of all that would take it down with them."""
 
-    def log(self, unit: str) -> tuple[str, ...]:
-        """The last lines that it wrote in this boot."""
+    def log(self, unit: Unit) -> tuple[str, ...]:
+        """The last lines that it wrote in this boot, up to its last change."""
 
     def nearest(self, name: str) -> str:
         """The installed unit that is called most like it, or nothing."""
@@ -280,7 +280,7 @@ class Services(Resource[Desired, Observed, Units], kind="services"):
         logs = {}
         for unit in failing[:LOGS_MAX]:
             at_us, lines = self._logs.get(unit.id, (-1, ()))
-            logs[unit.id] = unit.since_us, lines if at_us == unit.since_us else self.driver.log(unit.id)
+            logs[unit.id] = unit.since_us, lines if at_us == unit.since_us else self.driver.log(unit)
         self._logs = logs
         return {id: lines for id, (_, lines) in logs.items()}
 

@@ -38,7 +38,6 @@ UNITS = [
 ]
 TOLD = {
     "counts": {"active": 4, "inactive": 2, "failed": 1},
-    "failed": ["web"],
     "units": {
         "getty@tty1": "running",
         "gone": "running",
@@ -51,22 +50,23 @@ TOLD = {
 
 def test_services() -> None:
     assert services(UNITS) == TOLD
-    assert services([]) == {"counts": {}, "failed": [], "units": {}}
+    assert services([]) == {"counts": {}, "units": {}}
 
 
 def test_very_many_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(systemd1, "_UNITS_MAX", 2)
-    monkeypatch.setattr(systemd1, "_FAILED_MAX", 1)
     broken = [unit(f"b{number}.service", "loaded", "failed", "failed") for number in range(5)]
     told = services([*broken, unit("x" * 1000 + ".service", "loaded", "active", "running")])
     assert told["counts"] == {"active": 1, "failed": 5}
-    assert (told["failed"], told["units"]) == (["b0"], {"b0": "failed", "b1": "failed"})
+    assert told["units"] == {"b0": "failed", "b1": "failed"}
 
 
 class FakeSystemd:
     def __init__(self) -> None:
         self.heard: list[str] = []
         self.broken = False
+        self.failed = [UNITS[4], unit("data.mount", "loaded", "failed", "failed")]
+        self.since_us = 1_767_225_600_000_000
 
     def answer(self, path: str, method: str, body: tuple[Any, ...]) -> Reply | None:
         self.heard.append(method)
@@ -77,9 +77,13 @@ class FakeSystemd:
                 return "", ()
             case "ListUnitsByPatterns" if self.broken:
                 raise Refusal("org.freedesktop.DBus.Error.AccessDenied", "not yours")
+            case "ListUnitsByPatterns" if body == (["failed"], []):
+                return ROW, (self.failed,)
             case "ListUnitsByPatterns":
                 assert body == ([], ["*.service"])
                 return ROW, (UNITS,)
+            case "Get" if body == (f"{NAME}.Unit", "StateChangeTimestamp"):
+                return "v", (("t", self.since_us),)
             case _:
                 assert (method, body) == ("Get", (f"{NAME}.Manager", "SystemState"))
                 return "v", (("s", "degraded"),)
@@ -97,15 +101,55 @@ def guest(systemd: FakeSystemd) -> Iterator[FakeProgram]:
 
 
 @pytest.fixture
-def driver(guest: FakeProgram) -> Iterator[Systemd1]:
+def logs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The units whose last lines were read."""
+    read: list[str] = []
+
+    def last_lines(unit: str, deadline_s: float, *, ago_s: float) -> tuple[str, ...]:
+        assert deadline_s > 0
+        read.append(unit)
+        return (f"{unit} is tired",)
+
+    monkeypatch.setattr(systemd1, "last_lines", last_lines)
+    return read
+
+
+@pytest.fixture
+def driver(guest: FakeProgram, logs: list[str]) -> Iterator[Systemd1]:
     with closing(Systemd1()) as driver:
         yield driver
 
 
 def test_reads_and_reads_again(driver: Systemd1, systemd: FakeSystemd) -> None:
-    assert driver.read("services") == {"state": "degraded", **TOLD}
-    assert driver.read("services") == {"state": "degraded", **TOLD}
+    since = "2026-01-01T00:00:00Z"
+    failed = {
+        "data.mount": {"since": since, "log": ["data.mount is tired"]},
+        "web": {"since": since, "log": ["web.service is tired"]},
+    }
+    assert driver.read("services") == {"state": "degraded", **TOLD, "failed": failed}
+    assert driver.read("services") == {"state": "degraded", **TOLD, "failed": failed}
     assert systemd.heard.count("Subscribe") == 2  # else a new connection would hear nothing
+
+
+def test_reads_the_log_once_for_each_failure(driver: Systemd1, systemd: FakeSystemd, logs: list[str]) -> None:
+    for _ in range(2):
+        driver.read("services")
+    assert logs == ["data.mount", "web.service"]
+    del systemd.failed[0]
+    driver.read("services")
+    systemd.since_us += 1
+    driver.read("services")
+    assert logs[2:] == ["data.mount"]
+
+
+@pytest.mark.parametrize(("limit", "value"), [("_LOGS_MAX", 1), ("_LOGS_S", 0.0)])
+def test_only_so_many_logs_are_read(
+    driver: Systemd1, logs: list[str], monkeypatch: pytest.MonkeyPatch, limit: str, value: float
+) -> None:
+    monkeypatch.setattr(systemd1, limit, value)
+    told = driver.read("services")["failed"]
+    assert len(logs) == (1 if value else 0)
+    assert set(told) == {"data.mount", "web"}
 
 
 def test_says_why_not(driver: Systemd1, systemd: FakeSystemd) -> None:

@@ -49,8 +49,8 @@ class FakeUnits:
         self.asked.append("vital")
         return self.own
 
-    def log(self, unit: str) -> tuple[str, ...]:
-        self.asked.append(f"log {unit}")
+    def log(self, unit: Unit) -> tuple[str, ...]:
+        self.asked.append(f"log {unit.id}")
         return ("out of cheese",)
 
     def nearest(self, name: str) -> str:

@@ -95,8 +95,8 @@ class Systemd1Units(Units):
                     open_names += self._get(path, "Unit", relation)
         return frozenset(known)
 
-    def log(self, unit: str) -> tuple[str, ...]:
-        return last_lines(unit, _LOG_S)
+    def log(self, unit: Unit) -> tuple[str, ...]:
+        return last_lines(unit.id, _LOG_S, ago_s=time.monotonic() - unit.since_us / 1e6)
 
     def nearest(self, name: str) -> str:
         pattern = f"*.{type_of(name)}"
