@@ -1,4 +1,4 @@
-"""Asks PAM about one user and one credential, in a process of its own that ends with the answer.
+"""Asks PAM about one user and one credential, in a process that ends with the answer.
 
 1. The credential goes over a socket, once, and only after the process has said that nothing
    else keeps the user out. It is in no argument, environment, file or log.

@@ -1,4 +1,4 @@
-"""The process that puts one credential to PAM: it lives for this, and so does what it was told.
+"""The process that puts one credential to PAM, and ends with what it was told.
 
 Theory of operation. Over a socket as its standard input it is told whom to judge, as a line
 of JSON. What can be said without the credential it says first, from passwd(5), shadow(5) and
