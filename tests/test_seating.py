@@ -1,12 +1,14 @@
 """Why somebody is let in or not, and through which door."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from reconciler.resource import Deed
-from reconciler.seating import REFUSALS, Desired, Door, Login, Observed, door_for, login_of, obstacle
+from reconciler.seating import LATER, REFUSALS, Desired, Door, Login, Observed, door_for, login_of, obstacle
 
 CONSOLE = Door(way="agetty", seat="seat0", tty="tty2")
 PROMPT = Door(way="agetty", seat="seat0", tty="tty1", prompt=True)
@@ -100,3 +102,12 @@ def test_login_of(desired: Desired, found: str | None) -> None:
     graphical = replace(ALICE, id="6", tty="tty7", type="x11", active=False)
     login = login_of(desired, seen(other, ALICE, graphical, BOB))
     assert (login.id if login else None) == found
+
+
+def test_the_page_has_every_reason() -> None:
+    root = Path(__file__).parents[1]
+    said = set(re.findall(r"`([A-Z]\w+)`", (root / "specs/user.md").read_text()))
+    source = (root / "reconciler/seating.py").read_text()
+    reasons = {*REFUSALS, *LATER, *re.findall(r'Verdict\(\w+, "(\w+)"', source)}
+    assert len(reasons) > 15
+    assert reasons - said == set()
