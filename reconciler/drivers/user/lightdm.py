@@ -1,0 +1,74 @@
+"""LightDM's door: it is asked to switch to the user, as its own dm-tool(1) does.
+
+LightDM has PAM authenticate whoever it switches to, by rules of ours that are put before its
+own: they ask for the permission that is given here. So nobody types anything, its greeter
+ends by itself, and a session that had the screen is kept and locked.
+"""
+
+import os
+from typing import ClassVar
+
+from reconciler import display_manager
+from reconciler.dbus import Bus, BusError, NoAnswer, Peer
+from reconciler.errors import DriverError
+from reconciler.login_grant import Grant
+from reconciler.resources.user import Way
+from reconciler.seating import Door, Entry
+
+_NAME = "org.freedesktop.DisplayManager"
+_MANAGER = Peer(_NAME, "/org/freedesktop/DisplayManager", _NAME)
+_PROGRAMS = ("/usr/sbin/lightdm", "/usr/bin/lightdm")
+_UNIT = "lightdm.service"
+_SERVICE = "guest-reconciler-lightdm"  # PAM's; guest_runtime/units has its rules
+_SEAT = "seat0"  # LightDM numbers its seats and does not name them; the first is logind's first
+_USERS_OWN = ""  # the session that the user has chosen before, or the guest's default
+
+
+class LightDm(Way):
+    """One door: that of the first seat, where LightDM runs and may switch users."""
+
+    name: ClassVar[str] = "lightdm"
+    needs: ClassVar[str] = "LightDM"
+
+    def __init__(self) -> None:
+        self._bus = Bus()
+
+    @classmethod
+    def available(cls) -> bool:
+        return Bus.there() and any(map(os.path.exists, _PROGRAMS))
+
+    def cancel(self) -> None:
+        self._bus.cancel()
+
+    def close(self) -> None:
+        self._bus.close()
+
+    def doors(self) -> tuple[Door, ...]:
+        state = display_manager.state(self._bus, _UNIT)
+        if state == "down":
+            return ()
+        try:
+            shut = "" if self._seat()[1] else "LightDM may not switch users here (allow-user-switching)"
+        except BusError:
+            shut = "LightDM is just starting"
+        return (Door(way=self.name, seat=_SEAT, graphical=True, shut=shut),)
+
+    def enter(self, entry: Entry) -> None:
+        with Grant(entry.user, _SERVICE) as grant:
+            try:
+                self._bus.call(self._seat()[0], "SwitchToUser", "ss", entry.user, _USERS_OWN)
+            except NoAnswer:
+                pass  # whether it was carried out is seen by what PAM asks
+            except BusError as error:
+                raise DriverError(f"cannot log in {entry.user}: LightDM says: {error}") from error
+            if not grant.wait():
+                why = f"LightDM did not ask as its pam-service {_SERVICE} would; was it restarted since"
+                raise DriverError(f"cannot log in {entry.user}: {why}?")
+
+    def _seat(self) -> tuple[Peer, bool]:
+        """The first seat, and whether it may switch. Raises BusError while LightDM is not on the bus."""
+        paths = self._bus.properties(_MANAGER)["Seats"]
+        if not paths:
+            raise BusError("LightDM has no seat yet", _NAME)
+        seat = Peer(_NAME, paths[0], f"{_NAME}.Seat")
+        return seat, self._bus.properties(seat)["CanSwitch"]

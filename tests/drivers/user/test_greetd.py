@@ -1,0 +1,152 @@
+"""greetd's door: what it has systemd start, over a real bus; tests/vm/test_desktop.py starts it."""
+
+import os
+import stat
+import tomllib
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from reconciler.drivers.user import greetd
+from reconciler.drivers.user.greetd import Greetd, entry, quoted, session
+from reconciler.errors import DriverError, Unsupported
+from reconciler.resources.user import Way
+from reconciler.seating import Door, Entry
+from tests.bus import PrivateBus, program
+from tests.drivers.user.display_unit import FakeUnit
+
+WAY: Way = Greetd()  # holds the driver to its port, for the type checker
+
+OPEN = Door(way="greetd", seat="seat0", graphical=True)
+SWAY = """\
+[Desktop Entry]
+Name=Sway
+Name[de]=Wiegen
+Exec=sway
+Type=Application
+DesktopNames=sway;wlroots;
+
+[Desktop Action other]
+Exec=other
+"""
+PLAIN = "[Desktop Entry]\nExec=plain\n"
+STARTED = "env XDG_CURRENT_DESKTOP=sway:wlroots sway"
+
+
+@pytest.fixture
+def unit(system_bus: PrivateBus) -> Iterator[FakeUnit]:
+    fake = FakeUnit("greetd.service")
+    with program("org.freedesktop.systemd1", fake.answer):
+        yield fake
+
+
+@pytest.fixture
+def door(unit: FakeUnit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Greetd]:
+    for name in ("run", "sessions"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "sessions/sway.desktop").write_text(SWAY)
+    (tmp_path / "active").write_text("tty7\n")
+    monkeypatch.setattr(greetd, "_RUN", str(tmp_path / "run"))
+    monkeypatch.setattr(greetd, "_PROGRAMS", ("/nonexistent", "/bin/true"))
+    monkeypatch.setattr(greetd, "_FOREGROUND", str(tmp_path / "active"))
+    monkeypatch.setattr(greetd, "_COMMANDS", str(tmp_path / "environments"))
+    monkeypatch.setattr(greetd, "_SESSIONS", str(tmp_path / "sessions"))
+    with closing(Greetd()) as driver:
+        yield driver
+
+
+def test_has_a_door_where_greetd_runs(unit: FakeUnit, door: Greetd) -> None:
+    assert door.doors() == (OPEN,)
+    unit.state = "activating"
+    assert door.doors()[0].shut == "greetd is just starting"
+    unit.state = "inactive"
+    assert door.doors() == ()
+
+
+def test_has_nothing_to_start(unit: FakeUnit, door: Greetd, tmp_path: Path) -> None:
+    (tmp_path / "sessions/sway.desktop").unlink()
+    assert "there is no session in" in door.doors()[0].shut
+    with pytest.raises(Unsupported, match="cannot log in alice: there is no session in"):
+        door.enter(Entry("alice", OPEN))
+    assert unit.started == []
+
+
+def test_starts_a_greetd_for_one_session(unit: FakeUnit, door: Greetd, tmp_path: Path) -> None:
+    door.enter(Entry("alice", OPEN))
+    ((name, mode, properties, others),) = unit.started
+    assert (name[:23], name[-8:], mode, others) == ("guest-reconciler-login-", ".service", "fail", [])
+    found = {key: value for key, (_, value) in properties}
+    ((program_path, argv, _),) = found["ExecStart"]
+    assert (program_path, argv[:2]) == ("/bin/true", ["/bin/true", "--config"])
+    assert found["Environment"] == ["XDG_SESSION_TYPE=wayland", "XDG_SESSION_DESKTOP=sway"]
+    ((_, after, _),) = found["ExecStopPost"]
+    assert after[-2:] == [argv[2].removesuffix(".toml"), "7"]
+
+    config = tomllib.loads(Path(argv[2]).read_text())
+    assert config["initial_session"] == {"user": "alice", "command": STARTED}
+    assert config["terminal"] == {"vt": "next"}
+    assert config["general"]["runfile"].startswith(str(tmp_path))
+    assert stat.S_IMODE(os.stat(argv[2]).st_mode) == 0o600
+
+
+def test_leaves_nothing_when_systemd_refuses(unit: FakeUnit, door: Greetd, tmp_path: Path) -> None:
+    unit.refuses = "no more units"
+    with pytest.raises(DriverError, match=r"cannot log in alice: .*no more units"):
+        door.enter(Entry("alice", OPEN))
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_says_why_it_cannot_write(unit: FakeUnit, door: Greetd, tmp_path: Path) -> None:
+    (tmp_path / "run").rmdir()
+    (tmp_path / "run").touch()
+    with pytest.raises(DriverError, match=r"cannot log in alice: .*run"):
+        door.enter(Entry("alice", OPEN))
+    assert unit.started == []
+
+
+@pytest.mark.parametrize(
+    ("offered", "entries", "expected"),
+    [
+        pytest.param("", {"sway": SWAY}, ("sway", STARTED), id="an entry"),
+        pytest.param("# none\n\n labwc -d \nsway\n", {"sway": SWAY}, ("", "labwc -d"), id="offered"),
+        pytest.param("", {}, None, id="nothing"),
+        pytest.param("", {"a": "[Desktop Entry]\nExec=\n", "b": SWAY}, ("b", STARTED), id="no command"),
+        pytest.param("", {"a": PLAIN, "b": SWAY}, ("a", "plain"), id="the first by name"),
+        pytest.param("", {"a": PLAIN + "Hidden=true\n"}, None, id="hidden"),
+        pytest.param("", {"a": PLAIN + "NoDisplay=true\n"}, None, id="not shown"),
+        pytest.param("", {"a": "\x00\xff" * 10_000}, None, id="no entry at all"),
+    ],
+)
+def test_chooses_a_session(
+    tmp_path: Path, offered: str, entries: dict[str, str], expected: tuple[str, str] | None
+) -> None:
+    (tmp_path / "environments").write_text(offered)
+    (tmp_path / "sessions").mkdir()
+    for name, text in entries.items():
+        (tmp_path / "sessions" / f"{name}.desktop").write_text(text)
+    assert session(str(tmp_path / "environments"), str(tmp_path / "sessions")) == expected
+
+
+def test_no_folder_is_no_session(tmp_path: Path) -> None:
+    assert session(str(tmp_path / "none"), str(tmp_path / "neither")) is None
+
+
+def test_reads_the_first_group_of_an_entry() -> None:
+    assert entry(SWAY)["Exec"] == "sway"
+    assert entry(SWAY)["Name"] == "Sway"
+
+
+def test_quotes_for_the_configuration() -> None:
+    text = quoted('a "b" \\\\c')
+    assert tomllib.loads(f'x = "{text}"')["x"] == 'a "b" \\\\c'
+    with pytest.raises(DriverError, match="cannot tell greetd"):
+        quoted('alice"\ncommand = "evil')
+
+
+def test_is_there_where_greetd_is(system_bus: PrivateBus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(greetd, "_PROGRAMS", ("/nonexistent", __file__))
+    assert Greetd.available()
+    monkeypatch.setattr(greetd, "_PROGRAMS", ("/nonexistent",))
+    assert not Greetd.available()
