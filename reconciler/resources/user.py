@@ -274,7 +274,7 @@ class User(Resource[Desired, Observed, Way], kind="user"):
         if desired.state is None or in_front(desired, observed) or obstacle(desired, observed):
             return ()
         change = "ended" if desired.replace else "locked"
-        cleared = tuple(Change(o.id, "state", change, "unlocked") for o in in_the_way(desired, observed))
+        cleared = tuple(Change(o.id, "state", change, str(o)) for o in in_the_way(desired, observed))
         here = login_of(desired, observed)
         if here:
             return (*cleared, Change(here.id, "active", want=True, have=False))
@@ -337,7 +337,7 @@ class User(Resource[Desired, Observed, Way], kind="user"):
         logins = self._logins
         if action.verb == "lock":
             if not logins.lock(action.target, LOCK_S):
-                raise SeatBusy(f"cannot give the seat away: session {action.target} has not locked")
+                raise SeatBusy(f"cannot give the seat away: {action.value} has not locked")
         elif action.verb == "end":
             logins.end(action.target, action.value)
         elif action.verb == "activate":
@@ -382,7 +382,7 @@ def _action(desired: Desired, change: Change) -> Action:
         return Action("activate", change.target, Phase.ENTER)
     if change.want == "ended":
         return Action("end", change.target, Phase.LEAVE, value=desired.deadline_s)
-    return Action("lock", change.target, Phase.LEAVE)
+    return Action("lock", change.target, Phase.LEAVE, value=change.have)
 
 
 def _shown(login: Login) -> dict[str, Json]:

@@ -72,7 +72,7 @@ def test_plan(desired: Desired, observed: Observed, acts: list[tuple[str, str]])
 
 def test_locks_and_ends_come_before_logins_of_all_kinds() -> None:
     lock, login = User.plan(IN, User.diff(IN, seen(BOB)))
-    assert lock == Action("lock", "3", Phase.LEAVE)
+    assert lock == Action("lock", "3", Phase.LEAVE, value="3 (bob, seat0 tty1)")
     assert (login.phase, login.token) == (Phase.ENTER, "login@7")
     (login,) = User.plan(replace(IN, token="monday"), User.diff(replace(IN, token="monday"), seen()))
     assert login.token == "login:monday"
