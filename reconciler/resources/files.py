@@ -162,6 +162,7 @@ class Files(Resource[Desired, Observed, Paths], kind="files"):
     summary = "Files by their path: what is in them, whose they are, or that they are not there."
     verbs = frozenset({"write", "adjust", "remove"})
     earliest = Phase.CONTENT
+    observe_deadline_s = 30.0  # to read all that may be written here, from a slow disk
     short: ClassVar[Rules] = {
         "type": "dict",
         "keysrules": {"type": "path"},
@@ -268,16 +269,16 @@ class Files(Resource[Desired, Observed, Paths], kind="files"):
 
     @staticmethod
     def verdict(desired: Desired, observed: Observed, changes: Sequence[Change]) -> Verdict:
+        hindered = [found for file in desired.files if (found := hindrance(file, observed))]
+        why = [words for _, words in hindered]
         if changes:
             fields: dict[str, list[str]] = {}
             for change in changes:
                 fields.setdefault(change.target, []).append(change.field)
-            return Verdict(
-                False, "Drifted", _listed(f"{path}: {', '.join(of)}" for path, of in fields.items())
-            )
-        hindered = [found for file in desired.files if (found := hindrance(file, observed))]
+            drifted = [f"{path}: {', '.join(names)}" for path, names in fields.items()]
+            return Verdict(False, "Drifted", _listed([*drifted, *why]))
         if hindered:
-            return Verdict(False, hindered[0][0], _listed(why for _, why in hindered), failed=True)
+            return Verdict(False, hindered[0][0], _listed(why), failed=True)
         count = len(desired.files)
         return Verdict(True, "InSync", f"{count} file{'s' if count != 1 else ''}")
 
