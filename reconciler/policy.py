@@ -48,7 +48,7 @@ class Policy:
     acts: tuple[str, ...] = ()  # kind.verb: power.reboot
     users: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()  # with everything below them
-    commands: tuple[str, ...] = ()  # programs that hooks and metrics may not run
+    commands: tuple[str, ...] = ()  # programs that hooks, metrics and tasks may not run
     freeze_lease_s_max: float = FREEZE_LEASE_S_MAX
     passwordless_users: tuple[str, ...] = ()  # by name, never by pattern: each is a door without a lock
     file_folders: tuple[str, ...] | None = None  # where files may be managed; None: everywhere
