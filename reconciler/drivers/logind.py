@@ -13,7 +13,7 @@ from reconciler.errors import DriverError, Unsupported
 from reconciler.inotify import Folders
 from reconciler.resource import Watch
 from reconciler.resources.power import Inhibitor, Machine, Scheduled, State, Switch, Verb, booted_s
-from reconciler.resources.session import Login, Sessions
+from reconciler.resources.session import Login, Sessions, Station
 
 _NAME = "org.freedesktop.login1"
 _MANAGER = Peer(_NAME, "/org/freedesktop/login1", f"{_NAME}.Manager")
@@ -36,6 +36,7 @@ _UNABLE = {"na": "the hardware or its kernel cannot", "no": "logind forbids it"}
 _HEED = 1 << 0  # SD_LOGIND_ROOT_CHECK_INHIBITORS; root's own it never checks, so the kind does
 _SKIP = 1 << 4  # SD_LOGIND_SKIP_INHIBITORS, since systemd 257; before, root skips them without a flag
 _BLOCKED = (f"{_NAME}.BlockedByInhibitorLock", "org.freedesktop.DBus.Error.AccessDenied")
+_TEXT_CHARS_MAX = 256  # names of hosts and units
 _NEVER_US = 2**64 - 1
 
 # What cuts a shutdown short must outlive us, who are stopped early, and logind: a timer that
@@ -87,6 +88,15 @@ class LogindSessions(Sessions):
             forbidden = any(fnmatchcase(user, pattern) for pattern in self.forbidden_users)
             logins.append(replace(_login(id, uid, user, found), forbidden=forbidden))
         return tuple(logins)
+
+    def station(self) -> Station:
+        found = self._bus.properties(_MANAGER)
+        return Station(
+            lid_closed=bool(found.get("LidClosed")),
+            docked=bool(found.get("Docked")),
+            mains=bool(found.get("OnExternalPower", True)),
+            idle_since=_idle_since(found),
+        )
 
     def lock(self, session: str) -> None:
         self._bus.call(_MANAGER, "LockSession", "s", session)
@@ -223,7 +233,6 @@ def _available() -> bool:
 
 
 def _login(id: str, uid: int, user: str, found: Mapping[str, Any]) -> Login:
-    idle_s = found.get("IdleSinceHint", 0) // 1_000_000
     return Login(
         id=id,
         user=user,
@@ -235,9 +244,18 @@ def _login(id: str, uid: int, user: str, found: Mapping[str, Any]) -> Login:
         group=found["Class"],
         state=found["State"],
         remote=found["Remote"],
+        host=str(found.get("RemoteHost", ""))[:_TEXT_CHARS_MAX],
+        service=str(found.get("Service", ""))[:_TEXT_CHARS_MAX],
+        scope=str(found.get("Scope", ""))[:_TEXT_CHARS_MAX],
+        since=_stamp(found["Timestamp"] // 1_000_000) if found.get("Timestamp") else "",
         locked=found.get("LockedHint", False),
-        idle_since=_stamp(idle_s) if found.get("IdleHint") and idle_s else "",
+        idle_since=_idle_since(found),
     )
+
+
+def _idle_since(found: Mapping[str, Any]) -> str:
+    idle_s = found.get("IdleSinceHint", 0) // 1_000_000
+    return _stamp(idle_s) if found.get("IdleHint") and idle_s else ""
 
 
 def _state(found: Mapping[str, Any]) -> State:

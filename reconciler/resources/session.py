@@ -64,8 +64,12 @@ class Login:
     group: str = "user"  # its Class
     state: str = "active"  # online, active or closing
     remote: bool = False
+    host: str = ""  # where a remote one comes from, as its service has told logind
+    service: str = ""  # that let its user in: login, sshd, greetd
+    scope: str = ""  # the unit of all its processes
+    since: str = ""  # RFC 3339
     locked: bool = False
-    idle_since: str = ""  # RFC 3339; empty while somebody is busy there
+    idle_since: str = ""  # RFC 3339; empty while somebody is busy there, or nobody says
     forbidden: bool = False  # the guest's policy keeps it from us
 
     @property
@@ -82,7 +86,18 @@ class Login:
 
     def __str__(self) -> str:
         place = self.seat and f"{self.seat} {self.tty}".strip()
-        return f"{self.id} ({self.user}, {place or self.tty or self.type})"
+        origin = f" from {self.host}" if self.host else ""
+        return f"{self.id} ({self.user}, {place or self.tty or self.type}{origin})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Station:
+    """The machine around the sessions. Of all but idleness logind sends no news: it is as last looked at."""
+
+    lid_closed: bool = False
+    docked: bool = False
+    mains: bool = True  # external power, or no battery at all
+    idle_since: str = ""  # RFC 3339, when the last session has become idle
 
 
 @dataclass(frozen=True)
@@ -102,6 +117,7 @@ class Observed:
     boot_clock_s: float
     now: str  # RFC 3339 in UTC, to the second
     sessions: tuple[Login, ...] = ()
+    station: Station = Station()
     asks: Mapping[str, Ask] = field(default_factory=dict)  # by session, of this generation
     pending: Mapping[str, str] = field(default_factory=dict)  # verbs of earlier ones, still to be answered
 
@@ -114,6 +130,8 @@ class Sessions(Driver, Protocol):
 
     def sessions(self) -> tuple[Login, ...]:
         """Every login session, with `forbidden` where the policy says so of its user."""
+
+    def station(self) -> Station: ...
 
     def lock(self, session: str) -> None:
         """Ask the session's locker; returns before it has answered."""
@@ -197,7 +215,14 @@ class Session(Resource[Desired, Observed, Sessions], kind="session"):
             for id, ask in self._asks.items()
             if id not in asks and not ask.answered and boot_clock_s < ask.asked_s + CONFIRM_S
         }
-        return Observed(boot_clock_s=boot_clock_s, now=now, sessions=sessions, asks=asks, pending=pending)
+        return Observed(
+            boot_clock_s=boot_clock_s,
+            now=now,
+            sessions=sessions,
+            station=driver.station(),
+            asks=asks,
+            pending=pending,
+        )
 
     @staticmethod
     def diff(desired: Desired, observed: Observed) -> tuple[Change, ...]:
@@ -267,7 +292,11 @@ class Session(Resource[Desired, Observed, Sessions], kind="session"):
 
     @staticmethod
     def show(observed: Observed) -> Json:
-        return {"sessions": {login.id: _shown(login) for login in observed.sessions}}
+        station = observed.station
+        shown: dict[str, Json] = {"lidClosed": station.lid_closed, "docked": station.docked}
+        shown["externalPower"] = station.mains
+        shown |= {"idleSince": station.idle_since} if station.idle_since else {}
+        return shown | {"sessions": {login.id: _shown(login) for login in observed.sessions}}
 
     @staticmethod
     def notices(before: Observed, after: Observed) -> tuple[Notice, ...]:
@@ -350,6 +379,10 @@ def _shown(login: Login) -> dict[str, Json]:
         "type": login.type,
         "class": login.group,
         "state": login.state,
+        "remoteHost": login.host,
+        "service": login.service,
+        "scope": login.scope,
+        "since": login.since,
         "idleSince": login.idle_since,
     }
     facts = {"uid": login.uid, "active": login.active, "remote": login.remote, "locked": login.locked}

@@ -22,6 +22,9 @@ class FakeSession:
     state: str = "active"
     locked: bool = False
     idle_since_us: int = 0
+    host: str = ""
+    service: str = "login"
+    since_us: int = 0
 
     def properties(self, id: str) -> dict[str, tuple[str, Any]]:
         return {
@@ -32,6 +35,10 @@ class FakeSession:
             "TTY": ("s", self.tty),
             "Display": ("s", ""),
             "Remote": ("b", not self.seat),
+            "RemoteHost": ("s", self.host),
+            "Service": ("s", self.service),
+            "Scope": ("s", f"session-{id}.scope"),
+            "Timestamp": ("t", self.since_us),
             "Type": ("s", self.type),
             "Class": ("s", self.group),
             "Active": ("b", self.state == "active"),
@@ -52,6 +59,7 @@ class FakeLogind:
     refuses: dict[str, tuple[str, str]] = field(default_factory=dict)  # by method: name and text
     silent: set[str] = field(default_factory=set)  # methods that are never answered
     shutting_down: bool = False
+    lid_closed: bool = False
     scheduled: tuple[str, int] = ("", 2**64 - 1)
     heard: list[tuple[Any, ...]] = field(default_factory=list)  # method and arguments
     program: FakeProgram | None = None
@@ -96,6 +104,11 @@ class FakeLogind:
                 "PreparingForShutdown": ("b", self.shutting_down),
                 "PreparingForSleep": ("b", False),
                 "ScheduledShutdown": ("(st)", self.scheduled),
+                "LidClosed": ("b", self.lid_closed),
+                "Docked": ("b", False),
+                "OnExternalPower": ("b", not self.lid_closed),
+                "IdleHint": ("b", self.lid_closed),
+                "IdleSinceHint": ("t", 1_767_225_600_000_000),
             }
         for id, session in self.sessions.items():
             if path == _path(id):

@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from reconciler.drivers.logind import LogindPower, LogindSessions
 from reconciler.errors import DriverError, Unsupported
 from reconciler.resource import Cancellable, Past, Watching
 from reconciler.resources.power import Inhibitor, Power, Scheduled, Switch
-from reconciler.resources.session import Desired, Login, Session, Sessions
+from reconciler.resources.session import Desired, Login, Session, Sessions, Station
 from tests.bus import PrivateBus, Refusal, Reply, program, readable
 from tests.drivers.logind_fake import NAME, NO_SESSION, UNKNOWN, FakeLogind, FakeSession
 
@@ -65,21 +66,25 @@ def test_sees_sessions(guest: FakeLogind, sessions: LogindSessions) -> None:
     guest.sessions = {
         "2": FakeSession("alice", 1000, type="wayland", locked=True),
         "c1": FakeSession("gdm", 120, group="greeter", idle_since_us=1_767_225_600_000_000),
-        "4": FakeSession("bob", 1001, seat="", tty="pts/0", state="online"),
+        "4": FakeSession("bob", 1001, seat="", tty="pts/0", state="online", service="sshd", host="192.0.2.7"),
     }
+    guest.sessions["4"].since_us = 1_767_225_600_000_000
+    screen = Login(id="2", user="alice", uid=1000, seat="seat0", tty="tty2", service="login")
+    ssh = Login(id="4", user="bob", uid=1001, tty="pts/0", remote=True, state="online", service="sshd")
+    idle = "2026-01-01T00:00:00Z"
     assert sessions.sessions() == (
-        Login(id="2", user="alice", uid=1000, seat="seat0", tty="tty2", type="wayland", locked=True),
-        Login(
-            id="c1",
-            user="gdm",
-            uid=120,
-            seat="seat0",
-            tty="tty2",
-            group="greeter",
-            idle_since="2026-01-01T00:00:00Z",
+        replace(screen, type="wayland", locked=True, scope="session-2.scope"),
+        replace(
+            screen, id="c1", user="gdm", uid=120, group="greeter", idle_since=idle, scope="session-c1.scope"
         ),
-        Login(id="4", user="bob", uid=1001, tty="pts/0", remote=True, state="online"),
+        replace(ssh, scope="session-4.scope", host="192.0.2.7", since="2026-01-01T00:00:00Z"),
     )
+
+
+def test_sees_the_machine_around_them(guest: FakeLogind, sessions: LogindSessions) -> None:
+    assert sessions.station() == Station()
+    guest.lid_closed = True
+    assert sessions.station() == Station(lid_closed=True, mains=False, idle_since="2026-01-01T00:00:00Z")
 
 
 def test_a_session_that_ends_between_two_calls_is_not_seen(

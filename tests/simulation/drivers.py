@@ -51,6 +51,9 @@ class Names(_Driver):
 
 
 class Screens(_Driver):
+    def station(self) -> session.Station:
+        return session.Station()
+
     def clocks(self) -> tuple[float, str]:
         # Nothing here depends on the wall clock; what it says must not matter.
         return self.guest.now_s(), f"2026-01-31T18:00:{int(self.guest.wall_s) % 60:02}Z"
