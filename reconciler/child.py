@@ -4,7 +4,8 @@ The rules of a run:
 
 1. The child leads a session of its own, and when the run ends, however it ends, the
    whole process group is killed: what it left in the background goes with it.
-2. It gets the null device as standard input and error, and only the environment given.
+2. It gets the null device as standard error, as standard input only what is given, at
+   once and whole, and only the environment given.
 3. A process in uninterruptible sleep outlives SIGKILL. Then the run ends without it,
    and a later one collects it.
 """
@@ -15,13 +16,16 @@ import signal
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 ENVIRONMENT: Mapping[str, str] = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "HOME": "/"}
 
+STDIN_BYTES_MAX = 4096  # PIPE_BUF: a pipe takes it before anybody reads
 _READ_BYTES = 64 * 1024  # what a pipe holds
 _DEATH_S = 1.0  # SIGKILL takes milliseconds, except where rule 3 applies
 _DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)  # what Python ignores, and a child would inherit
+
+_NOTHING = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
 
 _undead: set[int] = set()
 
@@ -32,6 +36,8 @@ class Ended:
 
     output: bytes = b""
     fault: str = ""  # why the output is not to be trusted, to follow "cannot X: "
+    # The exit code, or below zero a signal's number; None if it is not known.
+    status: int | None = field(default=None, compare=False, repr=False)
 
 
 def run(
@@ -40,15 +46,17 @@ def run(
     deadline_s: float,
     output_bytes_max: int,
     environment: Mapping[str, str] = ENVIRONMENT,
+    stdin: bytes = b"",
 ) -> Ended:
     """Run a program given by its full path, and return what it wrote; raises nothing for it."""
+    assert len(stdin) <= STDIN_BYTES_MAX
     _collect()
     ends_s = time.monotonic() + deadline_s
     reader, writer = os.pipe2(os.O_CLOEXEC)
     try:
         os.set_blocking(reader, False)
         try:
-            pid = _spawn(command, environment, writer)
+            pid = _spawn(command, environment, writer, stdin)
         finally:
             os.close(writer)
         try:
@@ -72,7 +80,7 @@ def run(
         _undead.add(pid)
         return Ended(fault=fault or "it cannot be killed")
     status = _status(pid)
-    return Ended(output, fault or _why(status))
+    return Ended(output, fault or _why(status), status)
 
 
 def _gone(reader: int, output_bytes_max: int) -> Ended:
@@ -83,20 +91,26 @@ def _gone(reader: int, output_bytes_max: int) -> Ended:
     return Ended(fault=f"it wrote more than {output_bytes_max} bytes") if too_much else Ended(bytes(output))
 
 
-def _spawn(command: Sequence[str], environment: Mapping[str, str], writer: int) -> int:
-    return os.posix_spawn(
-        command[0],
-        list(command),
-        dict(environment),
-        file_actions=[
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_DUP2, writer, 1),
-            (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
-        ],
-        setsid=True,
-        setsigmask=(),
-        setsigdef=_DEFAULT_SIGNALS,
-    )
+def _spawn(command: Sequence[str], environment: Mapping[str, str], writer: int, stdin: bytes) -> int:
+    source, sink = os.pipe2(os.O_CLOEXEC)
+    try:
+        with open(sink, "wb", buffering=0) as given:
+            given.write(stdin)
+        return os.posix_spawn(
+            command[0],
+            list(command),
+            dict(environment),
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, source, 0) if stdin else _NOTHING,
+                (os.POSIX_SPAWN_DUP2, writer, 1),
+                (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+            ],
+            setsid=True,
+            setsigmask=(),
+            setsigdef=_DEFAULT_SIGNALS,
+        )
+    finally:
+        os.close(source)
 
 
 def _listen(exited: int, reader: int, ends_s: float, output_bytes_max: int) -> tuple[bytes, str]:

@@ -38,6 +38,21 @@ def test_a_run(script: str, ended: Ended) -> None:
     assert sh(script) == ended
 
 
+def test_it_reads_what_it_is_given_and_then_the_end() -> None:
+    ended = run(["/bin/cat"], deadline_s=10, output_bytes_max=4096, stdin=b"x" * child.STDIN_BYTES_MAX)
+    assert ended == Ended(b"x" * 4096)
+
+
+def test_who_does_not_read_keeps_nobody_waiting() -> None:
+    assert run(["/bin/true"], deadline_s=10, output_bytes_max=1, stdin=b"secret\n") == Ended()
+
+
+def test_tells_the_exit_code() -> None:
+    assert [sh(f"exit {code}").status for code in (0, 2)] == [0, 2]
+    assert sh("kill -KILL $$").status == -9
+    assert run(["/nonexistent"], deadline_s=1, output_bytes_max=1).status is None
+
+
 def test_more_than_a_pipe_holds() -> None:
     assert len(sh("head -c 300000 /dev/zero", output_bytes_max=300_000).output) == 300_000
 
