@@ -1,0 +1,1 @@
+"""Drivers of the accounts, which sleep until a document names any."""

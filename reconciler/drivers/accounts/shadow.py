@@ -1,0 +1,262 @@
+"""Accounts through shadow's own tools: useradd(8), usermod(8), chpasswd(8) and their kin.
+
+They keep the databases' locks and formats, and tell other programs of a change. Passwords and
+hashes go over chpasswd's standard input; what stands in arguments anybody may read.
+"""
+
+import os
+import time
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from select import EPOLLIN, epoll
+
+from reconciler.child import ENVIRONMENT, run
+from reconciler.drivers.accounts import crypt3, databases, home
+from reconciler.errors import DriverError, Unsupported
+from reconciler.inotify import Folders
+from reconciler.people.changes import Account, Keys
+from reconciler.people.rules import LOCK_DAY, NEVER, date_of
+from reconciler.policy import covers
+from reconciler.resource import Json, Watch
+from reconciler.resources.accounts import Databases, People
+
+PASSWORD_BYTES_MAX = 511  # PAM_MAX_RESP_SIZE of pam_modules.h, less the NUL
+_FOLDERS = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
+_TOOLS = ("useradd", "usermod", "userdel", "groupadd", "chpasswd", "chage")
+_RUN_S = 75.0  # below the 90 s of an act: the locks may take 15 s, a new number a walk through a big home
+_LOOK_S = 3.0  # a directory service that is away must not keep the look from what is local
+_OUTPUT_BYTES_MAX = 64 << 10  # getent(1) about as many names as a document may have
+# A day is taken for one of the guest's own zone otherwise, and may come out as the day before.
+_ENVIRONMENT = {**ENVIRONMENT, "TZ": "UTC"}
+_OPTIONS = {"uid": "-u", "home": "-d", "shell": "-s", "comment": "-c", "group": "-g"}
+# EXIT VALUES of the tools' pages; they agree as far as they have the same ones.
+_WHY = {
+    3: "it does not take what was asked",
+    4: "the number is taken",
+    6: "there is no such group or account",
+    8: "the account still has processes",
+    9: "the name is taken",
+    10: "it cannot write the groups",
+    12: "it cannot change the home folder",
+    15: "there is no shadow file",
+}
+
+
+class Shadow(People):
+    needs = "useradd of the shadow suite, or no right to use it"
+    forbidden_paths: tuple[str, ...] = ()  # the policy's
+
+    def __init__(self, root: str = "/") -> None:
+        self._root = root.rstrip("/")
+        self._changes = _Changes(f"{self._root}/etc")
+
+    @classmethod
+    def available(cls) -> bool:
+        return os.geteuid() == 0 and cls.observable() and all(map(_found, _TOOLS))
+
+    @classmethod
+    def observable(cls) -> bool:
+        return os.access("/etc/shadow", os.R_OK)
+
+    def watches(self) -> Sequence[Watch]:
+        return (self._changes,)
+
+    def boot_clock_s(self) -> float:
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def databases(self) -> Databases:
+        return databases.read(f"{self._root}/etc")
+
+    def belongings(self, name: str, account: Account, *, keys: bool) -> Account:
+        place = self._root + account.home
+        account = replace(account, home_there=home.exists(place))
+        if not keys:
+            return account
+        if covers(f"{account.home}/{home.KEYS}", self.forbidden_paths):
+            return replace(account, keys=Keys(fault="the guest's policy forbids its folder (forbid.paths)"))
+        return replace(account, keys=home.keys(place, account.uid, account.gid))
+
+    def follow(self, homes: Collection[str]) -> None:
+        self._changes.follow(frozenset(f"{self._root}{path}/.ssh" for path in homes))
+
+    def running(self) -> frozenset[int]:
+        pids = [name for name in os.listdir("/proc") if name.isdecimal()]
+        return frozenset(uid for pid in pids for uid in _uids(pid))
+
+    def foreign(self, names: Collection[str]) -> frozenset[str]:
+        getent = _found("getent")
+        if self._root or not getent:
+            return frozenset()
+        ended = run(
+            [getent, "passwd", "--", *sorted(names)],
+            deadline_s=_LOOK_S,
+            output_bytes_max=_OUTPUT_BYTES_MAX,
+            environment=_ENVIRONMENT,
+        )
+        # 2: not all of them were found; getent(1).
+        if ended.fault and ended.status != 2:
+            raise DriverError(f"cannot look for accounts in a directory service: {ended.fault}")
+        return frozenset(names) & {line.partition(":")[0] for line in ended.output.decode().split("\n")}
+
+    def own_uid(self) -> int:
+        return os.geteuid()
+
+    def can_start(self, program: str) -> bool:
+        place = self._root + program
+        return os.path.isfile(place) and os.access(place, os.X_OK)
+
+    def knows_hash(self, hash: str) -> bool:
+        return crypt3.knows(hash)
+
+    def create(self, name: str, fields: Mapping[str, Json]) -> None:
+        options = [*_options(fields), "-m" if fields["createHome"] else "-M"]
+        self._run(f"create {name}", "useradd", [*options, *(["-r"] if fields["system"] else []), "--", name])
+
+    def complete(self, name: str) -> None:
+        known = self.databases()
+        account = known.accounts[name]
+        if account.gid not in known.groups.values():
+            self._run(f"complete {name}", "groupadd", ["-g", str(account.gid), "--", name])
+        if account.changed == NEVER:
+            # Whatever it changes, it adds the line that is missing.
+            self._run(f"complete {name}", "chage", ["-d", str(int(time.time()) // 86_400), "--", name])
+
+    def modify(self, name: str, fields: Mapping[str, Json]) -> None:
+        self._run(f"change {name}", "usermod", [*_options(fields), "--", name])
+
+    def set_groups(self, name: str, groups: Sequence[str]) -> None:
+        self._run(f"set the groups of {name}", "usermod", ["-G", ",".join(groups), "--", name])
+
+    def join(self, name: str, groups: Sequence[str]) -> None:
+        self._run(f"set the groups of {name}", "usermod", ["-a", "-G", ",".join(groups), "--", name])
+
+    def make_home(self, name: str) -> None:
+        account = self._account(name)
+        if covers(account.home, self.forbidden_paths):
+            raise DriverError(f"cannot make {account.home}: forbidden by the guest's policy (forbid.paths)")
+        home.make(self._root + account.home, account.uid, account.gid)
+
+    def set_password(self, name: str, password: str) -> None:
+        if not password or set(password) & set("\n\r\0"):
+            raise DriverError(f"cannot set the password of {name}: the secret is not one line of text")
+        if len(password.encode()) > PASSWORD_BYTES_MAX:
+            raise DriverError(
+                f"cannot set the password of {name}: it is longer than {PASSWORD_BYTES_MAX} bytes"
+            )
+        if not crypt3.is_of(self._account(name).hash, password):
+            self._run(f"set the password of {name}", "chpasswd", [], f"{name}:{password}\n")
+
+    def set_hash(self, name: str, hash: str) -> None:
+        self._run(f"set the password of {name}", "chpasswd", ["-e"], f"{name}:{hash}\n")
+
+    def must_change(self, name: str) -> None:
+        self._run(f"have {name} change the password", "chage", ["-d", "0", "--", name])
+
+    def lock(self, name: str) -> None:
+        self._run(f"lock {name}", "usermod", ["-L", "-e", date_of(LOCK_DAY), "--", name])
+
+    def unlock(self, name: str, expires: int) -> None:
+        # Without a password to unlock, usermod only complains.
+        unlock = ["-U"] if self._account(name).hash.strip("!*") else []
+        self._run(f"unlock {name}", "usermod", [*unlock, "-e", _day(expires), "--", name])
+
+    def set_expires(self, name: str, expires: int) -> None:
+        self._run(f"set when {name} expires", "usermod", ["-e", _day(expires), "--", name])
+
+    def write_keys(self, name: str, keys: Sequence[str]) -> None:
+        account = self._account(name)
+        if covers(f"{account.home}/{home.KEYS}", self.forbidden_paths):
+            raise DriverError(f"cannot write keys of {name}: forbidden by the guest's policy (forbid.paths)")
+        home.write_keys(self._root + account.home, account.uid, account.gid, keys)
+
+    def remove(self, name: str, *, home: bool) -> None:
+        self._run(f"remove {name}", "userdel", [*(["-r"] if home else []), "--", name])
+
+    def _account(self, name: str) -> Account:
+        try:
+            return self.databases().accounts[name]
+        except KeyError:
+            raise DriverError(f"cannot change {name}: there is no such account any more") from None
+
+    def _run(self, what: str, tool: str, options: Sequence[str], stdin: str = "") -> None:
+        program = _found(tool)
+        if not program:
+            raise Unsupported(f"cannot {what}: this guest has no {tool}")
+        root = ["-R", self._root] if self._root else []
+        ended = run(
+            [program, *root, *options],
+            deadline_s=_RUN_S,
+            output_bytes_max=_OUTPUT_BYTES_MAX,
+            environment=_ENVIRONMENT,
+            stdin=stdin.encode(),
+        )
+        if ended.fault:
+            why = _WHY.get(ended.status or 0, ended.fault)
+            raise DriverError(f"cannot {what}: {tool}: {why}")
+
+
+class _Changes:
+    """A `Watch` on the databases, and on keys that come and go with the document.
+
+    `follow` is called in a job's thread, `drain` in the daemon's.
+    """
+
+    def __init__(self, etc: str) -> None:
+        self._etc = etc
+        self._poll = epoll()
+        self._homes: frozenset[str] | None = None
+        self._folders: Folders | None = None
+        self._coming: deque[Folders] = deque()
+
+    def fileno(self) -> int:
+        return self._poll.fileno()
+
+    def follow(self, homes: frozenset[str]) -> None:
+        if homes == self._homes:
+            return
+        try:
+            folders = Folders(self._etc, *sorted(homes), names=(*databases.FILES, "authorized_keys"))
+        except (DriverError, Unsupported):
+            return  # the slow pass sees it; and the next look tries again
+        self._poll.register(folders.fileno(), EPOLLIN)
+        self._homes = homes
+        self._coming.append(folders)
+
+    def drain(self) -> bool:
+        changed = False
+        while self._coming:
+            old, self._folders = self._folders, self._coming.popleft()
+            if old is not None:
+                changed = old.drain() or changed
+                old.close()
+        return (self._folders is not None and self._folders.drain()) or changed
+
+    def close(self) -> None:
+        self.drain()
+        if self._folders is not None:
+            self._folders.close()
+        self._poll.close()
+
+
+def _found(program: str) -> str:
+    paths = (f"{folder}/{program}" for folder in _FOLDERS)
+    return next((path for path in paths if os.access(path, os.X_OK)), "")
+
+
+def _options(fields: Mapping[str, Json]) -> list[str]:
+    return [word for key, option in _OPTIONS.items() if key in fields for word in (option, str(fields[key]))]
+
+
+def _day(expires: int) -> str:
+    return "" if expires == NEVER else date_of(expires)
+
+
+def _uids(pid: str) -> list[int]:
+    """The numbers that a process runs under: real, effective, saved and for files; none if it is gone."""
+    try:
+        with open(f"/proc/{pid}/status", errors="replace") as file:
+            line = next((line for line in file if line.startswith("Uid:")), "Uid:")
+    except OSError:
+        return []
+    return [int(number) for number in line.split()[1:]]

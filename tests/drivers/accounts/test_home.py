@@ -1,0 +1,231 @@
+"""Homes of made-up users, some of whom mean no good."""
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from reconciler.drivers.accounts import home
+from reconciler.errors import DriverError
+from reconciler.people.changes import Keys
+from reconciler.people.ssh_keys import MARK, identity
+from tests.people.test_ssh_keys import ECDSA, ED25519, OTHER
+
+UID, GID = 12_345, 12_346
+pytestmark = pytest.mark.root
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def own(*paths: Path) -> None:
+    for path in paths:
+        os.chown(path, UID, GID, follow_symlinks=False)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    folder = tmp_path / "homes" / "carol"
+    folder.mkdir(parents=True, mode=0o755)
+    own(folder)
+    return folder
+
+
+def with_file(place: Path, text: str = f"{OTHER} hers\n", mode: int = 0o600) -> Path:
+    (place / ".ssh").mkdir(mode=0o700)
+    file = place / ".ssh/authorized_keys"
+    file.write_text(text)
+    file.chmod(mode)
+    own(place / ".ssh", file)
+    return file
+
+
+def look(place: Path) -> Keys:
+    return home.keys(str(place), UID, GID)
+
+
+def write(place: Path, *keys: str) -> None:
+    home.write_keys(str(place), UID, GID, keys)
+
+
+def test_writes_the_first_keys_as_sshd_wants_them(place: Path) -> None:
+    assert look(place) == Keys()
+    write(place, ED25519, ECDSA)
+    file = place / ".ssh/authorized_keys"
+    assert file.read_text() == f"{ED25519} {MARK}\n{ECDSA} {MARK}\n"
+    assert (mode(file), mode(file.parent)) == (0o600, 0o700)
+    assert {path.stat().st_uid for path in (file, file.parent)} == {UID}
+    assert {path.stat().st_gid for path in (file, file.parent)} == {GID}
+    assert os.listdir(file.parent) == ["authorized_keys"]
+    assert look(place) == Keys(ours=(ED25519, ECDSA))
+    (place.parent / "ours").touch()  # with our own rights again
+    assert (place.parent / "ours").stat().st_uid == 0
+
+
+def test_what_is_hers_stays(place: Path) -> None:
+    file = with_file(place, f"# mine\r\n{OTHER} caf\u00e9\n", 0o640)
+    file.write_bytes(file.read_bytes() + b"\xff\n")
+    before = file.read_bytes()
+    write(place, ED25519)
+    assert look(place).others == {identity(OTHER)}
+    write(place)
+    assert file.read_bytes() == before
+    assert mode(file) == 0o640
+
+
+@pytest.mark.parametrize(
+    "loosen",
+    [
+        pytest.param(lambda place: place.chmod(0o777), id="home"),
+        pytest.param(lambda place: (place / ".ssh").chmod(0o770), id="folder"),
+        pytest.param(lambda place: (place / ".ssh/authorized_keys").chmod(0o666), id="file"),
+    ],
+)
+def test_what_others_can_write_is_tightened(place: Path, loosen: Callable[[Path], None]) -> None:
+    file = with_file(place)
+    loosen(place)
+    assert look(place).loose
+    write(place, ED25519)
+    assert not look(place).loose
+    assert [mode(path) & 0o022 for path in (place, file.parent, file)] == [0, 0, 0]
+
+
+def planted(place: Path, target: Path, *, link: str) -> None:
+    """`authorized_keys` or the whole folder is another name for something of root's."""
+    if link == "folder":
+        (place / ".ssh").symlink_to(target.parent)
+        own(place / ".ssh")
+        return
+    (place / ".ssh").mkdir(mode=0o700)
+    file = place / ".ssh/authorized_keys"
+    if link == "hard":
+        os.link(target, file)
+    elif link == "pipe":
+        os.mkfifo(file)
+        own(file)
+    else:
+        file.symlink_to(target)
+        own(file)
+    own(place / ".ssh")
+
+
+@pytest.mark.parametrize(
+    ("link", "fault"),
+    [
+        pytest.param("folder", "not a folder but a link", id="link for the folder"),
+        pytest.param("soft", "symbolic link", id="link for the file"),
+        pytest.param("hard", "cannot be read with its owner's rights", id="hard link to a file of root's"),
+        pytest.param("pipe", "no regular file", id="pipe"),
+    ],
+)
+def test_links_lead_nowhere(place: Path, link: str, fault: str) -> None:
+    target = place.parent / "etc" / "authorized_keys"
+    target.parent.mkdir(mode=0o777)
+    target.write_text("root's\n")
+    target.chmod(0o600)
+    planted(place, target, link=link)
+    assert fault in look(place).fault
+    with pytest.raises(DriverError, match="cannot write keys"):
+        write(place, ED25519)
+    assert target.read_text() == "root's\n"
+    assert os.listdir(target.parent) == ["authorized_keys"]
+
+
+def test_a_hard_link_to_a_file_that_is_his_own_elsewhere(place: Path) -> None:
+    file = with_file(place)
+    os.link(file, place / "twin")
+    assert "hard links" in look(place).fault
+
+
+def test_the_home_of_somebody_else_is_left_alone(place: Path) -> None:
+    os.chown(place, 0, 0)
+    assert "belongs to somebody else" in look(place).fault
+    os.chown(place, UID + 1, GID)
+    with pytest.raises(DriverError, match="belongs to somebody else"):
+        write(place, ED25519)
+    assert os.listdir(place) == []
+
+
+def test_the_root_folder_is_nobodys_home() -> None:
+    assert "belongs to somebody else" in home.keys("/", 0, 0).fault
+
+
+def test_a_link_on_the_way_counts_where_only_root_can_write(place: Path) -> None:
+    linked = place.parent / "linked"
+    linked.symlink_to("./carol")
+    write(linked, ED25519)
+    assert look(place).ours == (ED25519,)
+    place.parent.chmod(0o777)
+    assert "planted" in look(linked).fault
+
+
+def test_a_link_to_itself_ends(place: Path) -> None:
+    loop = place.parent / "loop"
+    loop.symlink_to("loop")
+    assert "cannot be read" in look(loop).fault
+    assert not home.exists(str(loop))
+
+
+def test_no_home_has_no_keys_and_gets_none(place: Path) -> None:
+    missing = place.parent / "nobody"
+    assert look(missing) == Keys()
+    with pytest.raises(DriverError, match="No such file"):
+        write(missing, ED25519)
+
+
+def test_a_file_without_end_is_not_read(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_file(place)
+    monkeypatch.setattr(home, "FILE_BYTES_MAX", 10)
+    assert "longer than 10 bytes" in look(place).fault
+
+
+def test_a_folder_that_its_owner_has_closed_stays_closed(place: Path) -> None:
+    file = with_file(place)
+    file.parent.chmod(0o500)
+    with pytest.raises(DriverError, match="Permission denied"):
+        write(place, ED25519)
+    assert file.read_text() == f"{OTHER} hers\n"
+
+
+def test_half_of_an_earlier_attempt_is_cleared_away(place: Path) -> None:
+    file = with_file(place)
+    half = file.parent / ".authorized_keys.new"
+    half.write_text("half")
+    own(half)
+    write(place, ED25519)
+    assert os.listdir(file.parent) == ["authorized_keys"]
+
+
+def test_makes_a_home(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    skel = tmp_path / "skel"
+    (skel / ".config").mkdir(parents=True)
+    (skel / ".profile").write_text("hello\n")
+    (skel / ".config/link").symlink_to("/etc/passwd")
+    monkeypatch.setattr(home, "_SKEL", str(skel))
+    fresh = tmp_path / "srv/homes/dave"
+    home.make(str(fresh), UID, GID)
+    assert home.exists(str(fresh))
+    assert mode(fresh) == 0o700
+    assert (fresh / ".profile").read_text() == "hello\n"
+    assert (fresh / ".config/link").readlink() == Path("/etc/passwd")
+    for path in (fresh, fresh / ".profile", fresh / ".config", fresh / ".config/link"):
+        assert (path.lstat().st_uid, path.lstat().st_gid) == (UID, GID)
+    assert os.listdir(fresh.parent) == ["dave"]
+    assert Path("/etc/passwd").stat().st_uid == 0
+
+
+def test_makes_no_home_by_a_way_that_somebody_may_have_planted(place: Path) -> None:
+    (place / "etc").symlink_to("../etc")
+    (place.parent / "etc").mkdir()
+    with pytest.raises(DriverError, match="planted"):
+        home.make(str(place / "etc/deep/dave"), UID, GID)
+    assert os.listdir(place.parent / "etc") == []
+
+
+def test_makes_no_home_where_others_write(place: Path) -> None:
+    with pytest.raises(DriverError, match="others can write"):
+        home.make(str(place / "inner"), UID, GID)
+    assert os.listdir(place) == []
