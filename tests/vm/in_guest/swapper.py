@@ -1,0 +1,33 @@
+"""A user who swaps names in a folder of hers: `swapper.py FOLDER OUTSIDE`, run as her, until it is killed.
+
+FOLDER/d is by turns a folder and a symbolic link to OUTSIDE, and FOLDER/d/x is a symbolic link to OUTSIDE/x,
+or a file of hers.
+"""
+
+import ctypes
+import os
+import sys
+from contextlib import suppress
+
+RENAME_EXCHANGE = 2  # linux/fs.h
+AT_FDCWD = -100
+
+folder, outside = sys.argv[1:]
+libc = ctypes.CDLL(None)
+own, link = (os.fsencode(f"{folder}/{name}") for name in ("d", "l"))
+os.makedirs(own)
+os.symlink(outside, link)
+inside = os.open(own, os.O_RDONLY)
+turn = 0
+while True:
+    turn += 1
+    libc.renameat2(AT_FDCWD, own, AT_FDCWD, link, RENAME_EXCHANGE)
+    with suppress(OSError):
+        os.unlink("x", dir_fd=inside)
+        if turn % 2:
+            os.symlink(f"{outside}/x", "x", dir_fd=inside)
+        else:
+            os.close(os.open("x", os.O_CREAT | os.O_WRONLY, 0o666, dir_fd=inside))
+    with suppress(OSError):
+        os.unlink(".guest-reconciler~", dir_fd=inside)
+        os.symlink(f"{outside}/x", ".guest-reconciler~", dir_fd=inside)
