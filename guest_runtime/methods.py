@@ -205,13 +205,14 @@ class _Preview:
 
     def begin(self) -> None:
         normal = self._valid["normal"]
+        spec = Spec(self._generation(), self._valid["digest"], normal)
         if not normal:
             self._done()
         for kind, value in normal.items():
             self._loop.rouse(kind)
             if kind in self._loop.tracks:
                 track = self._loop.tracks[kind]
-                past = self._store.past(kind, self._generation())
+                past = self._store.past(kind, spec)
                 rehearsed = tuple(track.rehearsed.values())
                 run = partial(preview, track.resource, value, past, self._loop.policy, rehearsed)
                 self._loop.ask(kind, run, partial(self._take, kind))

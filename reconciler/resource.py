@@ -79,7 +79,8 @@ class Deed:
 class Past:
     """What one kind has already done, as the durable store remembers it."""
 
-    generation: int = 0  # of the document in force
+    generation: int = 0  # since which the document says of this kind what it says
+    in_force: int = 0  # of the document
     boot_id: str = ""  # of the boot we are in
     deeds: Mapping[str, Deed] = field(default_factory=dict)  # by token
     preview: bool = False  # for a document that is not in force: a look must leave no trace in the kind

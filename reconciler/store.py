@@ -117,6 +117,7 @@ class _State:
     spec: Spec = field(default_factory=Spec)
     deeds: Mapping[str, Mapping[str, Deed]] = field(default_factory=dict)  # kind -> token -> deed
     settled: Mapping[str, int] = field(default_factory=dict)  # kind -> generation it was once in sync at
+    since: Mapping[str, int] = field(default_factory=dict)  # kind -> generation that last changed it
 
 
 class Store:
@@ -137,23 +138,35 @@ class Store:
     def dirty(self) -> bool:
         return self._state is not self._saved
 
-    def past(self, kind: str, generation: int | None = None) -> Past:
-        """What `kind` has done; for a preview of a document of `generation`, where given."""
+    def past(self, kind: str, preview: Spec | None = None) -> Past:
+        """What `kind` has done; for a document that is not in force, where given."""
         state = self._state
         return Past(
-            generation=state.spec.generation if generation is None else generation,
+            generation=self._since(kind, preview or state.spec),
+            in_force=(preview or state.spec).generation,
             boot_id=self._boot_id,
             deeds=state.deeds.get(kind, {}),
-            preview=generation is not None,
+            preview=preview is not None,
         )
 
     def settled(self, kind: str) -> bool:
-        """Whether this kind has been in sync since the document in force arrived."""
-        return self._state.settled.get(kind) == self._state.spec.generation
+        """Whether this kind has been in sync since the document says of it what it says."""
+        return self._state.settled.get(kind, -1) >= self._since(kind, self._state.spec)
+
+    def _since(self, kind: str, spec: Spec) -> int:
+        """The generation since which the document says of this kind what `spec` says of it."""
+        last = self._state.spec
+        if spec.generation != last.generation and (
+            # The same as a whole, under a new number: all that is done once is meant to be done anew.
+            spec.digest == last.digest or spec.normal.get(kind) != last.normal.get(kind)
+        ):
+            return spec.generation
+        return self._state.since.get(kind, spec.generation)
 
     def keep(self, spec: Spec) -> None:
         with self._data:
-            self._state = replace(self._state, spec=spec)
+            since = {kind: self._since(kind, spec) for kind in spec.normal}
+            self._state = replace(self._state, spec=spec, since=since)
 
     def settle(self, kind: str) -> None:
         with self._data:
@@ -221,7 +234,7 @@ def _act_of(token: str) -> str:
 
 def _encode(state: _State) -> bytes:
     deeds = {kind: {token: vars(deed) for token, deed in of.items()} for kind, of in state.deeds.items()}
-    parts = {"spec": vars(state.spec), "deeds": deeds, "settled": state.settled}
+    parts = {"spec": vars(state.spec), "deeds": deeds, "settled": state.settled, "since": state.since}
     return json.dumps({"format": _FORMAT, **parts}, separators=(",", ":")).encode()
 
 
@@ -235,9 +248,11 @@ def _decode(document: Json) -> _State:
             for kind, deeds in document["deeds"].items()
         },
         settled=dict(document["settled"]),
+        since=dict(document["since"]),
     )
     spec, deeds = state.spec, [deed for of_kind in state.deeds.values() for deed in of_kind.values()]
     numbers = [spec.generation, *(deed.generation for deed in deeds), *state.settled.values()]
+    numbers += state.since.values()
     words = [spec.digest, *(word for deed in deeds for word in (deed.boot_id, deed.message))]
     sound = (
         all(type(number) is int and 0 <= number < 2**53 for number in numbers)

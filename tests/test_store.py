@@ -13,8 +13,10 @@ from reconciler.resource import Json
 from reconciler.store import DEEDS_MAX, StateFile, Store
 from tests.lamps import MemoryDisk, written
 
-EMPTY: dict[str, Json] = {"format": 1, "spec": {}, "deeds": {}, "settled": {}}
+EMPTY: dict[str, Json] = {"format": 1, "spec": {}, "deeds": {}, "settled": {}, "since": {}}
 WRONG: dict[str, dict[str, Json]] = {
+    "unknown-field": {"spec": {"colour": 1}},
+    "deeds-of-another-shape": {"deeds": {"bell": []}},
     "generation-as-text": {"spec": {"generation": "5"}},
     "generation-below-zero": {"spec": {"generation": -5}},
     "generation-beyond-json": {"spec": {"generation": 10**30}},
@@ -23,6 +25,7 @@ WRONG: dict[str, dict[str, Json]] = {
     "kind-as-text": {"spec": {"normal": {"lamp": "lit"}}},
     "deed-in-no-state": {"deeds": {"bell": {"t": {"state": 5, "boot_id": "b", "generation": 1}}}},
     "settled-by-text": {"settled": {"lamp": "5"}},
+    "since-a-text": {"since": {"lamp": "5"}},
 }
 
 
@@ -68,8 +71,12 @@ def test_a_write_that_was_cut_short_leaves_the_old_state(tmp_path: Path) -> None
         pytest.param(b"\xff\xfe", id="no-text"),
         pytest.param(b"[]", id="no-object"),
         pytest.param(b'{"format":2}', id="newer-format"),
-        pytest.param(b'{"format":1,"spec":{"colour":1},"deeds":{},"settled":{}}', id="unknown-field"),
-        pytest.param(b'{"format":1,"spec":{},"deeds":{"bell":[]},"settled":{}}', id="deeds-of-another-shape"),
+        pytest.param(
+            b'{"format":1,"spec":{"colour":1},"deeds":{},"settled":{},"since":{}}', id="unknown-field"
+        ),
+        pytest.param(
+            b'{"format":1,"spec":{},"deeds":{"bell":[]},"settled":{},"since":{}}', id="deeds-of-another-shape"
+        ),
         pytest.param(b"[" * 100_000, id="deep"),
         *(pytest.param(json.dumps({**EMPTY, **wrong}).encode(), id=id) for id, wrong in WRONG.items()),
     ],
@@ -179,11 +186,44 @@ def test_a_token_that_is_used_anew_is_the_newest() -> None:
     assert store.past("bell").spent("ring@again")
 
 
-def test_settling_counts_for_one_generation() -> None:
+LIT, DARK = {"lit": True}, {"lit": False}
+
+
+@pytest.mark.parametrize(
+    ("documents", "since"),
+    [
+        pytest.param([{"lamp": LIT}], 1, id="new"),
+        pytest.param([{"lamp": LIT}, {"lamp": LIT, "bell": {}}], 1, id="another-kind-changed"),
+        pytest.param([{"lamp": LIT}, {"lamp": LIT, "bell": {}}, {"lamp": LIT}], 1, id="and-changed-back"),
+        pytest.param([{"lamp": LIT}, {"lamp": DARK}], 2, id="this-kind-changed"),
+        pytest.param([{"lamp": LIT}, {}, {"lamp": LIT}], 3, id="gone-and-back"),
+        pytest.param([{"lamp": LIT}, {"lamp": LIT}], 2, id="all-of-it-once-more"),
+        pytest.param([{"lamp": LIT}, {"lamp": LIT}, {"lamp": LIT, "bell": {}}], 2, id="and-another-changed"),
+    ],
+)
+def test_a_kind_is_settled_until_what_is_said_of_it_changes(
+    documents: list[dict[str, Json]], since: int
+) -> None:
+    disk = MemoryDisk()
+    for generation, document in enumerate(documents, start=1):
+        store = Store(disk, "boot-1")  # also over a restart
+        store.keep(written(generation, **document))
+        settled, past = store.settled("lamp"), store.past("lamp")
+        store.settle("lamp")
+        store.flush()
+    assert (past.generation, past.in_force) == (since, len(documents))
+    assert settled is (since < len(documents))
+
+
+def test_a_preview_is_of_its_own_generation_only_where_it_says_something_new() -> None:
     store = Store(MemoryDisk(), "boot-1")
-    store.settle("lamp")
-    store.keep(written(1))
-    assert not store.settled("lamp")
+    store.keep(written(4, lamp=LIT, bell={}))
+    preview = written(5, lamp=LIT, bell={"loud": True})
+    lamp, bell = store.past("lamp", preview), store.past("bell", preview)
+    assert (lamp.generation, bell.generation) == (4, 5)
+    assert lamp.preview
+    assert bell.in_force == 5
+    assert not store.past("lamp").preview
 
 
 def test_nothing_new_is_not_written() -> None:

@@ -185,12 +185,12 @@ class Filesystems(Resource[Desired, Observed, Freezer], kind="filesystems"):
     def observe(self, desired: Desired, past: Past) -> Observed:
         token = desired.trim.token if desired.trim else ""
         deed = past.deeds.get(f"trim@{token}")
-        frozen_before = past.spent(f"freeze@{past.generation}")
+        frozen_before = past.spent(f"freeze@{past.in_force}")
         if desired.state == "frozen" and not frozen_before and not past.preview:
             self.driver.prepare()
         return Observed(
             self.driver.look(),
-            generation=past.generation,
+            generation=past.in_force,
             frozen_before=frozen_before,
             trim_token=token,
             trimmed="" if deed is None or deed.state == "refused" else deed.state,

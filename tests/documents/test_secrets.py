@@ -1,6 +1,7 @@
 """Which fields are secrets, and a document that shows none."""
 
 from reconciler.documents.secrets import secret_files, without_secrets
+from reconciler.resource import Json
 from reconciler.secret import secret_field
 from tests.documents.kinds import declare
 
@@ -23,7 +24,7 @@ PEOPLE = declare(
     },
 )
 KINDS = {"people": PEOPLE}
-NORMAL = {
+NORMAL: dict[str, Json] = {
     "people": {
         "users": {
             "a.b": {"password": {"fromFile": "secrets/ab"}, "shell": "/bin/sh"},

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from guest_runtime.cli import Options, main, parse
+from reconciler import resources
 
 
 def test_run_takes_several_channels() -> None:
@@ -45,7 +46,7 @@ def test_a_package_that_is_missing_is_named(command: str, tmp_path: Path) -> Non
 def test_check_names_each_kind(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check"]) in (0, 1)  # by what this machine can do
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["filesystems", "hostname", "power", "report", "session"]
+    assert [line.split()[0] for line in lines] == sorted(resources.names())
     assert {line.split()[1] for line in lines} <= {"yes", "no"}
 
 

@@ -97,7 +97,7 @@ def test_the_past_is_observed() -> None:
         "trim@t1": Deed("refused", "b", 7),
         "trim@t2": Deed("begun", "b", 7),
     }
-    past = Past(generation=7, boot_id="b", deeds=deeds)
+    past = Past(in_force=7, boot_id="b", deeds=deeds)
     observed = Filesystems(FakeFreezer()).observe(Desired(trim=TRIM), past)
     assert (observed.frozen_before, observed.trimmed) == (True, "")
     assert (
@@ -118,7 +118,7 @@ def test_the_guardian_starts_while_the_token_is_still_being_written(
 ) -> None:
     guest = FakeFreezer()
     deeds = {"freeze@7": Deed("done", "b", 7)}
-    Filesystems(guest).observe(desired, Past(generation=generation, boot_id="b", deeds=deeds))
+    Filesystems(guest).observe(desired, Past(in_force=generation, boot_id="b", deeds=deeds))
     assert guest.done == done
-    Filesystems(guest).observe(desired, Past(generation=8, deeds=deeds, preview=True))
+    Filesystems(guest).observe(desired, Past(in_force=8, deeds=deeds, preview=True))
     assert guest.done == done, "a preview starts nothing"
