@@ -28,7 +28,6 @@ from struct import Struct
 from reconciler.errors import DriverError, Forbidden, Unsupported
 from reconciler.file_states import CONTENT_BYTES_MAX, MODE_NEW, SCRATCH, Seen, digest_of
 from reconciler.inotify import ATTRIB, SETTLED, Folders
-from reconciler.resource import Watch
 from reconciler.resources.files import Paths, Terms
 
 _STEP = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -54,7 +53,7 @@ class Openat(Paths):
     def available(cls) -> bool:
         return True
 
-    def watches(self) -> tuple[Watch, ...]:
+    def watches(self) -> tuple["Changes", ...]:
         return (self._changes,)
 
     def follow(self, paths: Iterable[str]) -> None:
@@ -143,11 +142,13 @@ class Changes:
     """A `Watch` on files that come and go with the document, under one descriptor.
 
     `follow` is called in a job's thread, where a dead network filesystem may keep it; `drain`
-    is not, so it only takes over what is ready.
+    is not, so it only takes over what is ready, and is rung for when there is something.
     """
 
     def __init__(self) -> None:
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poll = epoll()
+        self._poll.register(self._bell, EPOLLIN)
         self._paths: frozenset[str] = frozenset()
         self._folders: Folders | None = None
         self._coming: deque[Folders | None] = deque()
@@ -170,9 +171,12 @@ class Changes:
             self._poll.register(folders.fileno(), EPOLLIN)
         self._paths = paths
         self._coming.append(folders)
+        os.eventfd_write(self._bell, 1)
 
     def drain(self) -> bool:
         changed = False
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._bell)
         while self._coming:
             old, self._folders = self._folders, self._coming.popleft()
             if old is not None:
@@ -185,6 +189,7 @@ class Changes:
         if self._folders is not None:
             self._folders.close()
         self._poll.close()
+        os.close(self._bell)
 
 
 class _Obstacle(Exception):

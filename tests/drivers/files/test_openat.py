@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from reconciler.drivers.files import openat
 from reconciler.drivers.files.openat import Changes, Openat
 from reconciler.errors import DriverError, Forbidden
-from reconciler.file_states import CONTENT_BYTES_MAX, Seen, digest_of
-from reconciler.resource import Watch, Watching
-from reconciler.resources.files import Paths, Terms
+from reconciler.file_states import CONTENT_BYTES_MAX, File, Seen, digest_of
+from reconciler.resource import Past, Watch, Watching
+from reconciler.resources.files import Desired, Files, Paths, Terms
 from tests.bus import readable
 
 PORT: Paths = Openat()  # holds the driver to its port, for the type checker
@@ -27,8 +27,11 @@ PLAIN = Terms()
 
 
 @pytest.fixture
-def driver() -> Openat:
-    return Openat()
+def driver() -> Iterator[Openat]:
+    driver = Openat()
+    yield driver
+    for watch in driver.watches():
+        watch.close()
 
 
 @pytest.fixture
@@ -217,14 +220,49 @@ def test_only_where_the_policy_allows(driver: Openat, etc: Path, motd: Path) -> 
         assert look(driver, motd).state == "file"
 
 
-@given(st.binary(max_size=4 * 65536), st.integers(0, 0o777))
+contents = st.sampled_from([b"", OLD, NEW, bytes(range(256)) * 999])
+modes = st.sampled_from([0o600, 0o640, 0o777])
+there = st.none() | st.tuples(contents, modes)
+written = st.none() | contents
+wanted = st.tuples(st.booleans(), written, st.none() | modes, st.booleans())
+
+
+def file_of(path: Path, absent: bool, content: bytes | None, mode: int | None, backup: bool) -> File:
+    if absent:
+        return File(path=str(path), absent=True, backup=backup)
+    digest = "" if content is None else digest_of([content])
+    return File(path=str(path), content=content, digest=digest, mode=mode, backup=backup)
+
+
+@given(st.dictionaries(st.sampled_from("abc"), st.tuples(there, wanted), min_size=1))
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_what_was_written_is_what_is_seen(tmp_path: Path, content: bytes, mode: int) -> None:
-    driver, path = Openat(), tmp_path / "file"
-    driver.write(str(path), content, Terms(mode=mode))
-    seen = look(driver, path)
-    assert (seen.state, seen.size, seen.mode) == ("file", len(content), mode)
-    assert seen.digest == digest_of([content])
+def test_what_is_planned_and_done_is_what_is_seen(
+    tmp_path_factory: pytest.TempPathFactory,
+    driver: Openat,
+    cases: dict[str, tuple[tuple[bytes, int] | None, tuple[Any, ...]]],
+) -> None:
+    folder = tmp_path_factory.mktemp("files")
+    for name, (before, _) in cases.items():
+        if before is not None:
+            (folder / name).write_bytes(before[0])
+            (folder / name).chmod(before[1])
+    kind = Files(driver)
+    desired = Desired(tuple(file_of(folder / name, *wish) for name, (_, wish) in cases.items()))
+    foreseen = kind.observe(desired, Past())
+    plan = kind.plan(desired, kind.diff(desired, foreseen))
+    for action in plan:
+        kind.act(action)
+        foreseen = kind.foresee(foreseen, action)
+    seen = kind.observe(desired, Past())
+    assert kind.diff(desired, seen) == ()
+    for file in desired.files:
+        ours, theirs = foreseen.files[file.path], seen.files[file.path]
+        assert (ours.state, ours.mode, ours.digest) == (theirs.state, theirs.mode, theirs.digest)
+        kept = file.backup and cases[file.path[-1]][0] is not None and file.path in {a.target for a in plan}
+        assert not os.path.exists(f"{file.path}~") or kept
+    assert set(os.listdir(folder)) <= {*"abc", "a~", "b~", "c~"}
+    for watch in driver.watches():
+        watch.drain()
 
 
 # Changes
@@ -239,6 +277,9 @@ def changes() -> Iterator[Changes]:
 def test_wakes_for_what_is_followed_and_for_nothing_else(changes: Changes, motd: Path) -> None:
     assert not changes.drain()
     changes.follow(frozenset({str(motd)}))
+    assert readable(changes.fileno())  # to take over what is followed now
+    assert not changes.drain()
+    assert not readable(changes.fileno(), 0)
     (motd.parent / "other").write_text("x")
     assert not changes.drain()
     for change in (lambda: motd.write_text("x"), lambda: motd.chmod(0o600), motd.unlink):
@@ -254,6 +295,15 @@ def test_wakes_for_what_is_followed_and_for_nothing_else(changes: Changes, motd:
     changes.drain()
     (motd.parent / "other").write_text("y")
     assert not changes.drain()
+
+
+def test_no_descriptor_is_left_however_often_other_files_are_followed(changes: Changes, etc: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(9):
+        changes.follow(frozenset({f"{etc}/{number}"}))
+        assert readable(changes.fileno())
+        changes.drain()
+    assert len(os.listdir("/proc/self/fd")) <= before + 1
 
 
 def test_waits_for_a_folder(changes: Changes, etc: Path) -> None:
