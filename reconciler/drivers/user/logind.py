@@ -29,7 +29,7 @@ class Logind(Way, Logins):
     name: ClassVar[str] = "logind"
     needs: ClassVar[str] = "logind on the system bus"
     forbidden_users: tuple[str, ...] = ()  # shell patterns; the policy's
-    passwordless_users: tuple[str, ...] = ()  # shell patterns; the policy's
+    passwordless_users: tuple[str, ...] = ()  # names; the policy's
 
     def __init__(self) -> None:
         self._bus = Bus(
@@ -59,20 +59,17 @@ class Logind(Way, Logins):
         raise Unsupported(f"cannot log in {entry.user}: logind has no door")
 
     def trusted(self, user: str) -> bool:
-        return any(fnmatchcase(user, pattern) for pattern in self.passwordless_users)
+        return user in self.passwordless_users
 
     def check(self, user: str, tty: str, take: Callable[[], Secret] | None) -> str:
         return judged(Inquiry(user=user, tty=tty, credential=take is not None), take)
 
     def logins(self) -> tuple[Login, ...]:
-        (rows,) = self._bus.call(_MANAGER, "ListSessions")
-        found = []
-        for id, _, user, _, path in rows:
-            session = self._session(path)
-            if session and session["Class"].startswith("user") and session["State"] != "closing":
-                forbidden = any(fnmatchcase(user, pattern) for pattern in self.forbidden_users)
-                found.append(_login(id, session, forbidden=forbidden))
-        return tuple(found)
+        return tuple(
+            _login(id, session, forbidden=any(fnmatchcase(session["Name"], p) for p in self.forbidden_users))
+            for id, session in self._people()
+            if session["State"] != "closing"
+        )
 
     def lock(self, session: str, within_s: float) -> bool:
         ends_s = time.monotonic() + within_s
@@ -104,12 +101,19 @@ class Logind(Way, Logins):
     def await_login(self, user: str, seat: str, known: frozenset[str], within_s: float) -> str:
         ends_s = time.monotonic() + within_s
         while True:
-            for login in self.logins():
-                if (login.user, login.seat) == (user, seat) and login.id not in known:
-                    return login.id
+            for id, session in self._people():
+                here = (session["Name"], session["Seat"][0]) == (user, seat)
+                if here and id not in known and session["State"] not in ("opening", "closing"):
+                    return id
             if time.monotonic() >= ends_s:
                 return ""
             time.sleep(_LOOK_S)
+
+    def _people(self) -> list[tuple[str, dict[str, Any]]]:
+        """The sessions of people, by their ids."""
+        (rows,) = self._bus.call(_MANAGER, "ListSessions")
+        found = [(str(id), self._session(path)) for id, _, _, _, path in rows]
+        return [(id, session) for id, session in found if session.get("Class", "").startswith("user")]
 
     def _ended(self, session: str, within_s: float) -> bool:
         ends_s = time.monotonic() + within_s
