@@ -5,7 +5,7 @@ The rules of this kind:
 1. Regular files only, by a path without symbolic links. Whatever else stands there is left, and told.
 2. A file whose content is written is replaced whole whenever anything of it differs. Without a
    content it is changed in place: only its mode and its owners are anybody's business then.
-3. Content that is a secret is written once for each generation, and no digest of it is told.
+3. Content that is a secret is written once for each change of this kind, and no digest of it is told.
 4. What hinders one file does not hinder the others.
 """
 
@@ -118,7 +118,7 @@ _FIELDS: Rules = {
         "meta": {"description": "All that is in it, as bytes in base64.", "expected": "base64"},
     },
     "secret": {
-        **secret_field("A file whose content it gets, written once for each generation and never shown."),
+        **secret_field("A file whose content it gets, written once for each change of this kind and never shown."),
         "excludes": ["content", "contentBase64"],
     },
     "mode": {
