@@ -95,7 +95,9 @@ class Methods:
             return
         self._last = (spec.generation, written)
         if accepted == "new" or secrets:  # a retry without them takes none away
-            self.safe.put({} if self.rehearsing else secrets, self.clock_s())
+            # A rehearsal needs to know that they came, and has no use for what they are.
+            kept = {place: Secret(b"") for place in secrets} if self.rehearsing else secrets
+            self.safe.put(kept, self.clock_s())
         result = {"generation": spec.generation, "digest": spec.digest, "accepted": accepted}
         answer(result | {"revision": self.revision()}, None)
 

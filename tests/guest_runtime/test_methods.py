@@ -175,6 +175,12 @@ def test_secrets_are_kept_beside_the_document_and_not_in_it(tmp_path: Path) -> N
     assert word not in str(told[-1][1])
     assert loop.spec.generation == 2
 
+    methods.rehearsing = True
+    methods.call("apply", params | {"generation": 4}, answer)
+    methods.validation.close()
+    with methods.safe.take("user", "credential") as secret:
+        assert secret.data == b""  # it came, and nobody will use it
+
 
 def test_the_time_is_taken_where_a_document_asks_for_it(start: Start) -> None:
     host = Host(start()[1])
