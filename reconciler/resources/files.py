@@ -118,7 +118,7 @@ _FIELDS: Rules = {
         "meta": {"description": "All that is in it, as bytes in base64.", "expected": "base64"},
     },
     "secret": {
-        **secret_field("A file whose content it gets; written once for each change of this kind, never shown."),
+        **secret_field("The file with its content: written once for each change of this kind, never shown."),
         "excludes": ["content", "contentBase64"],
     },
     "mode": {
