@@ -273,8 +273,8 @@ class Clock(Resource[Desired, Observed, Clocks], kind="clock"):
         if drifted := [_said(change) for change in changes if change.field != "rate"]:
             return Verdict(False, "Drifted", ", ".join(drifted))
         if observed.lacking_since_s is None:
-            words = f"{now.zone}, by {estimate.by}" if estimate else now.zone
-            return Verdict(True, "InSync", words)
+            zone = now.zone or "a zone without a name"
+            return Verdict(True, "InSync", f"{zone}, by {estimate.by}" if estimate else zone)
         waiting = now.boot_s < observed.lacking_since_s + PATIENCE_S
         reason = "NotSynchronised" if waiting else "NoTimeSource"
         return Verdict(False, reason, _lack(desired, observed), waiting=waiting, failed=not waiting)

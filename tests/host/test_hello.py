@@ -19,6 +19,15 @@ def test_all_of_it() -> None:
 
 
 @pytest.mark.parametrize(
+    ("wants", "got"),
+    [pytest.param("time", "time", id="the time"), pytest.param(["time"], "", id="not a word")],
+)
+def test_what_a_kind_wants(wants: object, got: str) -> None:
+    kinds = {"clock": {"usable": True, "wants": wants}}
+    assert parse_hello(FakeGuest().hello() | {"kinds": kinds}).kinds["clock"].wants == got
+
+
+@pytest.mark.parametrize(
     ("limits", "got"),
     [
         pytest.param({"messageBytes": 8192}, 8192, id="less"),
