@@ -267,7 +267,7 @@ class Clock(Resource[Desired, Observed, Clocks], kind="clock"):
         if not now.zone_exists:
             words = f"this guest's tz database has no {desired.zone}"
             return Verdict(False, "NoSuchZone", words, failed=True)
-        if desired.ntp and now.ntp is None:
+        if desired.ntp and now.ntp is None and not now.synchronised:
             words = "NTP is wanted, and no service for it is installed, such as systemd-timesyncd or chrony"
             return Verdict(False, "NoTimeSource", words, failed=True)
         if drifted := [_said(change) for change in changes if change.field != "rate"]:

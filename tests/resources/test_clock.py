@@ -139,6 +139,14 @@ AGO = 1000.0 - PATIENCE_S
             id="no NTP service",
         ),
         pytest.param(
+            SYNCED,
+            Observed(reading=replace(NTP, ntp=None), estimate=Estimate("kernel", 0.0, 0.1)),
+            "InSync",
+            "ready",
+            "by kernel",
+            id="something that we do not know keeps it right",
+        ),
+        pytest.param(
             HOST, lacking(Observed(reading=NOW)), "NotSynchronised", "waiting", "no host", id="no host"
         ),
         pytest.param(
