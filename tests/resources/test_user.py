@@ -1,21 +1,20 @@
 """Who is let in, through which door, after whom, and how often: decided without a guest."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.documents import read
-from reconciler.errors import DriverError, InvalidSpec, ReconcilerError, Terminal
+from reconciler.errors import InvalidSpec, ReconcilerError, Terminal
 from reconciler.resource import Action, Deed, Past, Phase, Touch
 from reconciler.resources.user import Logins, SeatBusy, User, Way
-from reconciler.seating import REFUSALS, Desired, Door, Entry, Login, Observed
+from reconciler.seating import REFUSALS, Desired, Door, Login, Observed
 from reconciler.secret import Safe, Secret
+from tests.resources.user_fake import CONSOLE, PASSWORD, FakeGuest
 
-CONSOLE = Door(way="agetty", seat="seat0", tty="tty2")
 PROMPT = Door(way="agetty", seat="seat0", tty="tty1", prompt=True)
 SCREEN = Door(way="greetd", seat="seat0", graphical=True)
 ALICE = Login(id="2", user="alice", seat="seat0", tty="tty2", active=True)
@@ -25,7 +24,6 @@ REMOTE = Login(id="4", user="alice", tty="pts/0")
 IN = Desired(name="alice", state="logged-in", credential=True, seat="seat0")
 OUT = Desired(name="alice", state="logged-out")
 KIOSK = replace(IN, credential=False)
-PASSWORD = b"correct horse"
 
 
 def seen(*logins: Login, **more: Any) -> Observed:
@@ -135,64 +133,6 @@ def test_a_whole_plan_leaves_nothing_to_do(desired: Desired, observed: Observed)
         observed = User.foresee(observed, action)
     assert User.diff(desired, observed) == ()
     assert User.verdict(desired, observed, ()).ready or not plan
-
-
-@dataclass
-class FakeGuest:
-    """A guest in memory with one way in; the password of everybody is PASSWORD."""
-
-    name: ClassVar[str] = "agetty"
-    held: dict[str, Login] = field(default_factory=dict)
-    answer: str = "ok"
-    broken: bool = False  # the door
-    deaf: bool = False  # the lockers
-    judged: int = 0  # credentials that PAM has seen
-    heard: list[tuple[str, str]] = field(default_factory=list)
-    passwordless: tuple[str, ...] = ()
-
-    @classmethod
-    def available(cls) -> bool:
-        return True
-
-    def doors(self) -> tuple[Door, ...]:
-        return (CONSOLE,)
-
-    def logins(self) -> tuple[Login, ...]:
-        return tuple(self.held.values())
-
-    def trusted(self, user: str) -> bool:
-        return user in self.passwordless
-
-    def lock(self, session: str, within_s: float) -> bool:
-        self.heard.append(("lock", session))
-        if not self.deaf:
-            self.held[session] = locked(self.held[session])
-        return not self.deaf
-
-    def end(self, session: str, within_s: float) -> None:
-        self.heard.append(("end", session))
-        del self.held[session]
-
-    def activate(self, session: str) -> None:
-        self.heard.append(("activate", session))
-        self.held = {id: replace(login, active=id == session) for id, login in self.held.items()}
-
-    def await_login(self, user: str, seat: str, known: frozenset[str], within_s: float) -> str:
-        mine = [login for login in self.held.values() if (login.user, login.seat) == (user, seat)]
-        return next((login.id for login in mine if login.id not in known), "")
-
-    def check(self, user: str, tty: str, take: Callable[[], Secret] | None) -> str:
-        if self.answer != "ok" or take is None:
-            return self.answer
-        with take() as secret:
-            self.judged += 1
-            return "ok" if secret.data == PASSWORD else "WrongPassword"
-
-    def enter(self, entry: Entry) -> None:
-        self.heard.append(("enter", entry.user))
-        if self.broken:
-            raise DriverError("cannot open the door: it is stuck")
-        self.held["9"] = Login(id="9", user=entry.user, seat=entry.door.seat, tty=entry.door.tty)
 
 
 def kind_of(guest: FakeGuest, password: bytes | None = PASSWORD) -> User:

@@ -1,0 +1,70 @@
+"""A guest in memory that people log in to, held to the ports of the kind `user`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+from reconciler.errors import DriverError
+from reconciler.seating import Door, Entry, Login
+from reconciler.secret import Secret
+
+CONSOLE = Door(way="agetty", seat="seat0", tty="tty2")
+PASSWORD = b"correct horse"
+
+
+@dataclass
+class FakeGuest:
+    """A guest in memory with one way in; the password of everybody is PASSWORD."""
+
+    name: ClassVar[str] = "agetty"
+    held: dict[str, Login] = field(default_factory=dict)
+    answer: str = "ok"
+    broken: bool = False  # the door
+    deaf: bool = False  # the lockers
+    judged: int = 0  # credentials that PAM has seen
+    heard: list[tuple[str, str]] = field(default_factory=list)
+    passwordless: tuple[str, ...] = ()
+
+    @classmethod
+    def available(cls) -> bool:
+        return True
+
+    def doors(self) -> tuple[Door, ...]:
+        return (CONSOLE,)
+
+    def logins(self) -> tuple[Login, ...]:
+        return tuple(self.held.values())
+
+    def trusted(self, user: str) -> bool:
+        return user in self.passwordless
+
+    def lock(self, session: str, within_s: float) -> bool:
+        self.heard.append(("lock", session))
+        if not self.deaf:
+            self.held[session] = replace(self.held[session], locked=True)
+        return not self.deaf
+
+    def end(self, session: str, within_s: float) -> None:
+        self.heard.append(("end", session))
+        del self.held[session]
+
+    def activate(self, session: str) -> None:
+        self.heard.append(("activate", session))
+        self.held = {id: replace(login, active=id == session) for id, login in self.held.items()}
+
+    def await_login(self, user: str, seat: str, known: frozenset[str], within_s: float) -> str:
+        mine = [login for login in self.held.values() if (login.user, login.seat) == (user, seat)]
+        return next((login.id for login in mine if login.id not in known), "")
+
+    def check(self, user: str, tty: str, take: Callable[[], Secret] | None) -> str:
+        if self.answer != "ok" or take is None:
+            return self.answer
+        with take() as secret:
+            self.judged += 1
+            return "ok" if secret.data == PASSWORD else "WrongPassword"
+
+    def enter(self, entry: Entry) -> None:
+        self.heard.append(("enter", entry.user))
+        if self.broken:
+            raise DriverError("cannot open the door: it is stuck")
+        self.held["9"] = Login(id="9", user=entry.user, seat=entry.door.seat, tty=entry.door.tty)
