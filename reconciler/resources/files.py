@@ -193,9 +193,9 @@ class Files(Resource[Desired, Observed, Paths], kind="files"):
     @staticmethod
     def parse(normal: Mapping[str, Json]) -> Desired:
         written: Mapping[str, Json] = normal.get("paths", {})
-        wrong = [fault for path, fields in written.items() for fault in faults(path, fields, written)]
         if len(written) > FILES_MAX:
-            wrong.append(f"must be at most {FILES_MAX} files (got {len(written)})")
+            raise InvalidSpec(Fault(0, 0, "paths", f"must be at most {FILES_MAX} files (got {len(written)})"))
+        wrong = [fault for path, fields in written.items() for fault in faults(path, fields, written)]
         if wrong:
             raise InvalidSpec(*(Fault(0, 0, "paths", fault) for fault in wrong))
         return Desired(tuple(file_of(path, fields) for path, fields in written.items()))
