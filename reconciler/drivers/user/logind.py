@@ -1,4 +1,4 @@
-"""Who is logged in, through logind, and who may be, through PAM; see org.freedesktop.login1(5)."""
+"""Who is logged in, from logind, and who may be, from PAM; org.freedesktop.login1(5)."""
 
 import os
 import time
