@@ -1,14 +1,20 @@
 """A real login session: locked, unlocked and sent away through logind."""
 
 import time
+from typing import Any
 
 import pytest
 
 from tests.vm.guest import Guest
 from tests.vm.product import session_of
+from tests.vm.stopwatch import Stopwatch
 from tests.vm.wire import Host
 
 pytestmark = pytest.mark.vm
+
+PROMPT_S = 0.2  # promised from what logind says to the host's end of the channel
+TIMES = 10
+SSH = "ssh -q -i /root/key -o StrictHostKeyChecking=no alice@127.0.0.1"
 
 
 def is_locked(guest: Guest, session: str) -> bool:
@@ -53,3 +59,79 @@ def test_a_login_is_noticed_without_a_question(guest: Guest, host: Host) -> None
     host.converge({"session": "unlocked"})
     guest.run(f"loginctl lock-session {session}")
     host.until(lambda status: status["observed"]["session"]["sessions"][session]["locked"], 5)
+
+
+def let_in(guest: Guest) -> None:
+    """Have an SSH server, and a key for alice."""
+    guest.run("ssh-keygen -q -t ed25519 -N '' -f /root/key && install -d -o alice -m 700 ~alice/.ssh")
+    guest.run("install -o alice -m 600 /root/key.pub ~alice/.ssh/authorized_keys && systemctl start ssh")
+
+
+def prompt(delays_s: list[float], what: str) -> None:
+    median_s, most_s = delays_s[len(delays_s) // 2], delays_s[-1]
+    print(f"{what}: median {median_s * 1000:.0f} ms, most {most_s * 1000:.0f} ms of {len(delays_s)}")
+    assert most_s < PROMPT_S, what
+
+
+def test_a_lock_reaches_the_host_in_time(guest: Guest, host: Host) -> None:
+    session = session_of(guest)
+    watch = Stopwatch(guest, host)
+    for _ in range(TIMES):
+        for verb, reason in (("lock", "SessionLocked"), ("unlock", "SessionUnlocked")):
+            running = guest.begin(f"loginctl {verb}-session {session}")
+            watch.until(reason)
+            assert guest.finish(running).rc == 0
+    path = "/org/freedesktop/login1/session/"
+    for reason in ("SessionLocked", "SessionUnlocked"):
+        prompt(watch.delays_s(reason, "PropertiesChanged", path), reason)
+
+
+def test_a_login_reaches_the_host_in_time(guest: Guest, host: Host) -> None:
+    let_in(guest)
+    guest.run(f"{SSH} true")
+    watch = Stopwatch(guest, host)
+    for _ in range(TIMES):
+        running = guest.begin(f"{SSH} sleep 0.5")
+        watch.until("SessionOpened", "from 127.0.0.1")
+        watch.until("SessionClosed", "from 127.0.0.1")
+        assert guest.finish(running).rc == 0
+    prompt(watch.delays_s("SessionOpened", "SessionNew", ""), "SessionOpened")
+    path = "/org/freedesktop/login1/session/"
+    prompt(watch.delays_s("SessionClosed", "PropertiesChanged", path), "SessionClosed")
+
+
+def test_a_remote_session_is_told_and_ended(guest: Guest, host: Host) -> None:
+    let_in(guest)
+    running = guest.begin(f"{SSH} sleep 1000", 120)
+    sessions = "observed", "session", "sessions"
+
+    def remote() -> list[dict[str, Any]]:
+        found = host.status
+        for key in sessions:
+            found = found[key]
+        return [each for each in found.values() if each["remote"]]
+
+    host.until(lambda _: bool(remote()), 60)
+    (seen,) = remote()
+    assert (seen["user"], seen["remoteHost"], seen["service"]) == ("alice", "127.0.0.1", "sshd")
+    assert seen["scope"] == guest.text(f"loginctl show-session {seen['scope'][8:-6]} -P Scope")
+    # An SSH login has no screen to lock, and ends with all others.
+    host.converge({"session": {"state": "locked", "user": "alice"}})
+    assert not remote()[0]["locked"]
+    host.apply({"session": {"state": "ended", "user": "alice"}})
+    host.until(lambda _: not remote(), 60)
+    assert guest.finish(running).rc != 0
+
+
+def test_an_idle_session_says_since_when(guest: Guest, host: Host) -> None:
+    session = session_of(guest)
+    # logind goes by when a terminal was last read, and sends no signal of it: some other has us look.
+    guest.run(f"touch -a -d '10 minutes ago' /dev/tty1; loginctl lock-session {session}")
+
+    def seen() -> dict[str, Any]:
+        return dict(host.status["observed"]["session"]["sessions"][session])
+
+    host.until(lambda _: "idleSince" in seen(), 20)
+    guest.run(f"touch -a /dev/tty1; loginctl unlock-session {session}")
+    host.until(lambda _: "idleSince" not in seen(), 20)
+    assert host.status["observed"]["session"]["lidClosed"] is False

@@ -30,9 +30,10 @@ _ACTIVATION = f"/usr/share/dbus-1/system-services/{_NAME}.service"
 _NTP_UNITS = ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")  # each with systemd/ntp-units.d
 _NTP_UNITS_MAX = 16  # a guest has one or two
 _TIMESYNCD_UNIT = "systemd-timesyncd.service"
+_TIMEDATED_UNIT = "systemd-timedated.service"
 _ACTIVE = frozenset({"active", "activating", "reloading"})
 _CALL_S = 20.0  # timedated is started for it, and a busy guest takes a while
-_SWITCH_S = 10.0  # to start or stop an NTP service takes a tenth of a second
+_SWITCH_S = 10.0  # to start or stop a service takes a tenth of a second
 _SWITCH_GAP_S = 0.05
 _LINES_MAX = 64  # of a list or of /etc/adjtime, which has three
 _ZONEINFO = "zoneinfo/"
@@ -131,18 +132,40 @@ class Timedated(_Clocks, Clocks):
         self._bus.close()
 
     def set_zone(self, zone: str) -> None:
-        self._bus.call(_TIMEDATED, "SetTimezone", "sb", zone, False, timeout_s=_CALL_S)
+        self._set("SetTimezone", "sb", zone, False)
+        if self._zone() != zone:
+            self._end_timedated()
+            self._set("SetTimezone", "sb", zone, False)
 
     def set_rtc_mode(self, local: bool) -> None:
         fix_clock = False  # write the RTC by the clock, not the other way round
-        self._bus.call(_TIMEDATED, "SetLocalRTC", "bbb", local, fix_clock, False, timeout_s=_CALL_S)
+        self._set("SetLocalRTC", "bbb", local, fix_clock, False)
+        if self._rtc_local() is not local:
+            self._end_timedated()
+            self._set("SetLocalRTC", "bbb", local, fix_clock, False)
 
     def set_ntp(self, on: bool) -> None:
         """Timedated starts the first service that is installed, stops all others, and does not wait."""
-        self._bus.call(_TIMEDATED, "SetNTP", "bb", on, False, timeout_s=_CALL_S)
+        self._set("SetNTP", "bb", on, False)
+        self._await(lambda: (ntp := self._ntp()) is None or ntp.active is on)
+
+    def _set(self, method: str, signature: str, *body: Any) -> None:
+        self._bus.call(_TIMEDATED, method, signature, *body, timeout_s=_CALL_S)
+
+    def _end_timedated(self) -> None:
+        """It goes by the files as they were when it started, and so does nothing about a change by hand."""
+        self._bus.call(_UNITS, "StopUnit", "ss", _TIMEDATED_UNIT, "replace")
+        self._await(lambda: self._states(_TIMEDATED_UNIT).get(_TIMEDATED_UNIT) == "inactive")
+
+    def _await(self, done: Callable[[], bool]) -> None:
         ends_s = time.monotonic() + _SWITCH_S
-        while (ntp := self._ntp()) is not None and ntp.active is not on and time.monotonic() < ends_s:
+        while not done() and time.monotonic() < ends_s:
             time.sleep(_SWITCH_GAP_S)
+
+    def _states(self, *units: str) -> dict[str, str]:
+        """Of those that are installed: active, inactive, and so on."""
+        (rows,) = self._bus.call(_UNITS, "ListUnitsByNames", "as", list(units))
+        return {row[0]: row[3] for row in rows if row[2] == "loaded"}
 
     def _ntp(self) -> Ntp | None:
         if not self._candidates:
@@ -150,8 +173,7 @@ class Timedated(_Clocks, Clocks):
         # Else systemd sends no signals; each time anew, as the connection may be another one.
         with suppress(BusError):  # subscribed already
             self._bus.call(_UNITS, "Subscribe")
-        (rows,) = self._bus.call(_UNITS, "ListUnitsByNames", "as", list(self._candidates))
-        states = {row[0]: row[3] for row in rows if row[2] == "loaded"}
+        states = self._states(*self._candidates)
         loaded = [unit for unit in self._candidates if unit in states]
         if not loaded:
             return None

@@ -156,12 +156,21 @@ class Guest:
 
     states: dict[str, str] = field(default_factory=lambda: {TIMESYNCD: "inactive"})  # of what is installed
     message: tuple[Any, ...] = ()
+    etc: Path | None = None
+    known: dict[str, Any] = field(default_factory=dict)  # what timedated has read or set since it started
     heard: list[tuple[Any, ...]] = field(default_factory=list)
 
     def timedated(self, path: str, method: str, body: tuple[Any, ...]) -> Reply:
         self.heard.append((method, *body))
         if body[0] == "Asia/Refused":
             raise Refusal("org.freedesktop.DBus.Error.InvalidArgs", "Invalid or not installed time zone")
+        if self.etc and self.known.get(method) != body[0]:
+            self.known[method] = body[0]
+            if method == "SetTimezone":
+                (self.etc / "localtime").unlink()
+                (self.etc / "localtime").symlink_to(f"/usr/share/zoneinfo/{body[0]}")
+            elif method == "SetLocalRTC":
+                (self.etc / "adjtime").write_text(f"0.0 0 0\n0\n{'LOCAL' if body[0] else 'UTC'}\n")
         if method == "SetNTP":
             self.states[TIMESYNCD] = "active" if body[0] else "inactive"
         return "", ()
@@ -169,6 +178,12 @@ class Guest:
     def systemd(self, path: str, method: str, body: tuple[Any, ...]) -> Reply:
         if method == "Subscribe":
             return "", ()
+        if method == "StopUnit":
+            self.known.clear()
+            self.heard.append((method, body[0]))
+            return "o", ("/org/freedesktop/systemd1/job/1",)
+        if body[0] == ["systemd-timedated.service"]:
+            return "a(ssssssouso)", ([(body[0][0], "", "loaded", "inactive", "", "", "/", 0, "", "/")],)
         assert method == "ListUnitsByNames"
         rows = [(unit, self.states.get(unit)) for unit in body[0]]
         return "a(ssssssouso)", (
@@ -236,7 +251,8 @@ def test_how_far_the_server_is(guest: Guest, driver: Timedated) -> None:
     assert ntp == Ntp(service=TIMESYNCD, active=True, server="ntp.example.org", distance_s=0.016)
 
 
-def test_sets_through_timedated(guest: Guest, driver: Timedated) -> None:
+def test_sets_through_timedated(guest: Guest, driver: Timedated, etc: Path) -> None:
+    guest.etc = etc
     driver.set_zone("Asia/Tokyo")
     driver.set_ntp(True)
     assert driver.read(None).ntp == Ntp(service=TIMESYNCD, active=True)
@@ -250,6 +266,20 @@ def test_sets_through_timedated(guest: Guest, driver: Timedated) -> None:
     ]
     with pytest.raises(DriverError, match="cannot SetTimezone: Invalid or not installed"):
         driver.set_zone("Asia/Refused")
+
+
+def test_a_timedated_that_has_missed_a_change_by_hand_is_ended(
+    guest: Guest, driver: Timedated, etc: Path
+) -> None:
+    guest.etc = etc
+    guest.known = {"SetTimezone": "Asia/Tokyo", "SetLocalRTC": True}
+    driver.set_zone("Asia/Tokyo")
+    assert driver.read(None).zone == "Asia/Tokyo"
+    again = ("SetTimezone", "Asia/Tokyo", False)
+    assert guest.heard == [again, ("StopUnit", "systemd-timedated.service"), again]
+    guest.known = {"SetLocalRTC": True}
+    driver.set_rtc_mode(True)
+    assert driver.read(None).rtc_local
 
 
 def test_lists_are_read_as_timedated_does(tmp_path: Path) -> None:
