@@ -115,6 +115,7 @@ def run(options: Options) -> int:
         endpoints = [open_endpoint(channel) for channel in options.channels]
         policy = startup.policy(options.policy, validation)
         usable, unusable, asleep = startup.kinds(policy, rehearse=options.rehearse)
+        startup.unload_unused(usable)
         setting = Setting(
             resources=usable,
             unusable=unusable,

@@ -1,7 +1,9 @@
 """What the daemon is made of on this guest: kinds with their drivers, and the policy."""
 
+import gc
 import os
 import stat
+from collections.abc import Mapping
 from importlib.machinery import PathFinder
 from typing import Any
 
@@ -54,6 +56,12 @@ def make(name: str, rules: Policy, *, rehearse: bool = False) -> Resource[Any, A
     return made
 
 
+def unload_unused(usable: Mapping[str, Resource[Any, Any, Any]]) -> None:
+    """Give back the memory of drivers that no kind has taken; those of a kind asleep are not loaded yet."""
+    drivers.forget({type(driver).__module__ for made in usable.values() for driver in own(made)})
+    gc.collect()  # classes hold themselves
+
+
 def policy(path: str, validation: Validation) -> Policy:
     """The policy of the guest's administrator; an absent or empty file forbids nothing.
 
@@ -97,12 +105,16 @@ def restrain(resource: Resource[Any, Any, Any], rules: Policy) -> None:
         "passwordless_users": rules.passwordless_users,
         "file_folders": rules.file_folders,
     }
-    # Not `drivers()`: a kind may show others what only listens for its own.
-    own = resource.driver if type(resource).several else (resource.driver,)
-    for driver in own:
+    for driver in own(resource):
         for name, limit in limits.items():
             if hasattr(driver, name):
                 setattr(driver, name, limit)
+
+
+def own(resource: Resource[Any, Any, Any]) -> tuple[Any, ...]:
+    """The drivers that a kind was given."""
+    # Not `drivers()`: a kind may show others what only listens for its own.
+    return resource.driver if type(resource).several else (resource.driver,)
 
 
 def rehearsal_lines(state_directory: str) -> str:

@@ -4,9 +4,11 @@ A kind whose drivers lie in a folder of its own sleeps: neither it nor they are 
 before a document names it, since each costs a guest a quarter of a mebibyte.
 """
 
+import sys
+from collections.abc import Collection
 from typing import Any
 
-from reconciler.discovery import import_all, inner
+from reconciler.discovery import import_all, inner, modules
 from reconciler.errors import Unsupported
 from reconciler.resource import Driver, Resource
 
@@ -42,3 +44,15 @@ def _why_not(port: type[Driver]) -> str:
     """What each driver lacks, in the words of its `needs` where it has them."""
     needs = [getattr(driver, "needs", driver.__module__) for driver in port.__subclasses__()]
     return "this guest has no " + " and no ".join(needs) if needs else "there is no driver"
+
+
+def forget(used: Collection[str]) -> None:
+    """Unload all modules but those named: of what a guest may have, it has a part.
+
+    What lies in a folder of its own is not touched.
+    """
+    for name in modules(__path__):
+        full = f"{__name__}.{name}"
+        if full not in used:
+            sys.modules.pop(full, None)
+            globals().pop(name, None)

@@ -174,6 +174,9 @@ class Report(Resource[Desired, Observed, Source], kind="report"):
         self._readings: dict[str, Reading] = {}
         self._touched: set[str] = set()  # by an event, and not read since
         self._asked: frozenset[str] = frozenset()
+        # Asked now: a source that this guest has no use for may be unloaded soon.
+        offered = {item for source in driver for item in source.items}
+        self._lacking = {item: _why_not(item) for item in KEPT if item not in offered}
         self._listeners = tuple(_Listener(source, self) for source in driver)
 
     def drivers(self) -> tuple[Driver, ...]:
@@ -249,7 +252,7 @@ class Report(Resource[Desired, Observed, Source], kind="report"):
                     break
         if not refused and value is not None:
             return Reading(now_s, value)
-        why = "; ".join(refused or lacking) or _why_not(item)
+        why = "; ".join(refused or lacking) or self._lacking.get(item, "it is empty")
         return Reading(now_s, value, why[:FAULT_CHARS_MAX], unsupported=not refused)
 
 

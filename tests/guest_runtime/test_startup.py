@@ -122,3 +122,16 @@ def test_what_sleeps_takes_no_memory() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout == "[]\n"
+
+
+def test_what_no_kind_uses_is_unloaded() -> None:
+    code = (
+        "import sys; from guest_runtime import startup; from reconciler.policy import Policy;"
+        "usable, *_ = startup.kinds(Policy(), rehearse=True);"
+        "before = {name for name in sys.modules if name.startswith('reconciler.drivers.')};"
+        "startup.unload_unused(usable);"
+        "used = {type(d).__module__ for kind in usable.values() for d in startup.own(kind)};"
+        "print(before > used, {name for name in before if name in sys.modules} == used)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "True True\n"
