@@ -27,6 +27,8 @@ from contextlib import suppress
 HEAD_BYTES = TAIL_BYTES = 8 * 1024  # some hundred lines each: what a person reads to see what went wrong
 INPUT_BYTES_MAX = 64 * 1024  # what a pipe holds, so nobody has to feed it
 GRACE_S = 10.0  # between SIGTERM and SIGKILL, to save what is open
+_DEATH_S = 3.0  # SIGKILL takes milliseconds; who sleeps in the kernel for longer is left to systemd
+_GAP_S = 0.05  # between two looks at who is left
 _INPUT_S = 10.0  # the agent waits for us at its socket
 _READ_BYTES = 64 * 1024
 _REST_BYTES_MAX = 1 << 20  # the largest pipe; whoever is left and writes for ever must not be heard for ever
@@ -73,13 +75,17 @@ class Excerpt:
 class Command:
     """One command, from its start to its end."""
 
-    def __init__(self, order: "Message") -> None:
-        """Start it. Raises OSError, KeyError and SubprocessError, and then nothing was started."""
+    def __init__(self, order: "Message", group: str) -> None:
+        """Start it. Raises OSError, KeyError and SubprocessError, and then nothing was started.
+
+        `group` lists the processes of our unit and of no other; empty where we have none.
+        """
+        self._group = group
         self._bell, ring = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(ring, warn_on_full_buffer=False)
         signal.signal(signal.SIGTERM, self._stop)
         self.stopped = False
-        self._kill_s = float("inf")
+        self._kill_s = self._grace_ends_s = float("inf")
         self._streams: dict[int, Excerpt] = {}
         stdin = _stdin(order)
         try:
@@ -94,10 +100,15 @@ class Command:
         self._open = set(self._streams)
 
     def outcome(self) -> "Message":
-        """Wait for its end. What it has left running is for systemd to end."""
+        """Wait for its end. What it has left running is for systemd to end, but for a stop.
+
+        In a stop, systemd takes our end for that of all, and ends the rest only after it.
+        """
         exited = os.pidfd_open(self._child.pid)
         self._listen(exited)
         status = self._child.wait()
+        if self.stopped:
+            self._end_others()
         for fd in self._open:
             self._drain(fd, _REST_BYTES_MAX)  # what was written before the end is in the pipe by now
         stdout, stderr = self._streams.values()
@@ -139,10 +150,42 @@ class Command:
             bytes_max -= len(data)
         return True
 
+    def _end_others(self) -> None:
+        while others := _members(self._group) - {os.getpid()}:
+            over_s = time.monotonic() - self._grace_ends_s
+            if over_s > _DEATH_S:
+                return
+            for pid in others if over_s >= 0 else ():
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(_GAP_S)
+
     def _stop(self, number: int, frame: object) -> None:
         if not self.stopped:
             self.stopped = True
-            self._kill_s = time.monotonic() + GRACE_S
+            self._kill_s = self._grace_ends_s = time.monotonic() + GRACE_S
+
+
+def group_of(cgroups: str, unit: str) -> str:
+    """Where the processes of a unit are listed, from its own /proc/self/cgroup; see cgroups(7).
+
+    Empty unless the control group is that unit's: nobody else's processes may be taken for ours.
+    """
+    for line in cgroups.splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers in ("", "name=systemd") and path.rpartition("/")[2] == unit:
+            for root in ("", "/unified") if not controllers else ("/systemd",):
+                if os.path.exists(listed := f"/sys/fs/cgroup{root}{path}/cgroup.procs"):
+                    return listed
+    return ""
+
+
+def _members(group: str) -> set[int]:
+    try:
+        with open(group) as file:
+            return {int(line) for line in file}
+    except OSError:
+        return set()
 
 
 def _spawn(order: "Message", stdin: int) -> "subprocess.Popen[bytes]":
@@ -226,11 +269,11 @@ def _why(error: Exception, order: "Message") -> str:
     return str(getattr(error, "strerror", None) or error)
 
 
-def perform(order: "Message") -> "Message":
-    """The result of an order."""
+def perform(order: "Message", group: str = "") -> "Message":
+    """The result of an order; `group` as of `Command`."""
     started_s, began_s = time.time(), time.monotonic()
     try:
-        command = Command(order)
+        command = Command(order, group)
     except (OSError, KeyError, ValueError, subprocess.SubprocessError) as error:
         return {"stopped": False, "fault": f"cannot start: {_why(error, order)}"}
     result = command.outcome()
@@ -251,7 +294,9 @@ def main(folder: str, id: str) -> None:
     with open(path) as file:
         order = json.load(file)
     os.unlink(path)
-    result = perform(order)
+    with open("/proc/self/cgroup") as file:
+        group = group_of(file.read(), f"guest-task-{id}.service")
+    result = perform(order, group)
     fresh = f"{folder}/{id}.fresh"
     with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
         json.dump(result, file)

@@ -284,7 +284,9 @@ class Run(Resource[Desired, Observed, Commands], kind="run"):
         message = _listed((name, outcomes[name][1]) for name in ranked)
         if reason == "Succeeded":
             return Verdict(True, "Succeeded", message)
-        return Verdict(False, reason, message, waiting=reason == "Running", failed=reason != "Running")
+        if reason == "Running":
+            return Verdict(False, reason, message, waiting=not changes)  # else nothing would be kept
+        return Verdict(False, reason, message, failed=True)
 
     @staticmethod
     def insists(desired: Desired, observed: Observed) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from guest_runtime.relay import HEAD_BYTES, INPUT_BYTES_MAX, TAIL_BYTES, Excerpt
+from guest_runtime.relay import HEAD_BYTES, INPUT_BYTES_MAX, TAIL_BYTES, Excerpt, group_of
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = (
@@ -214,6 +214,33 @@ def test_it_has_the_rights_of_its_user_and_no_others(tmp_path: Path) -> None:
     uid, gid, groups, names = out(result).splitlines()
     assert (uid, gid, names.split()[-1]) == ("65534", "1", "nobody")
     assert "0" not in groups.split()
+
+
+@pytest.mark.parametrize(
+    ("cgroups", "found"),
+    [
+        pytest.param("0::/system.slice/x.service\n", "/sys/fs/cgroup/system.slice/x.service", id="unified"),
+        pytest.param(
+            "1:name=systemd:/system.slice/x.service\n0::/\n",
+            "/sys/fs/cgroup/systemd/system.slice/x.service",
+            id="legacy",
+        ),
+        pytest.param(
+            "3:memory:/a\n1:name=systemd:/a\n0::/b/x.service\n",
+            "/sys/fs/cgroup/unified/b/x.service",
+            id="hybrid",
+        ),
+        pytest.param("0::/system.slice/y.service\n", "", id="of another unit"),
+        pytest.param("0::/\n", "", id="of everybody"),
+        pytest.param("0::/x.service/below\n", "", id="below"),
+        pytest.param("", "", id="none"),
+    ],
+)
+def test_only_a_group_of_its_own_is_its_own(
+    cgroups: str, found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os.path, "exists", lambda path: path == f"{found}/cgroup.procs")
+    assert group_of(cgroups, "x.service") == (f"{found}/cgroup.procs" if found else "")
 
 
 # Excerpts

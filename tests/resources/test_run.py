@@ -168,6 +168,15 @@ def test_plan(observed: Observed, verbs: list[str]) -> None:
     assert [action.token for action in plan if action.verb == "run"] == [BACKUP.deed] * verbs.count("run")
 
 
+def test_a_task_that_runs_keeps_nobody_from_being_run_or_kept() -> None:
+    desired = Desired((BACKUP, replace(BACKUP, name="other")))
+    observed = Observed(runs={"backup": RUNS, "other": replace(WELL, kept=False)})
+    changes = Run.diff(desired, observed)
+    assert [change.field for change in changes] == ["result"]
+    verdict = Run.verdict(desired, observed, changes)
+    assert (verdict.reason, verdict.waiting, verdict.failed) == ("Running", False, False)
+
+
 def test_one_that_was_refused_holds_up_nobody() -> None:
     first, second = replace(BACKUP, name="a"), replace(BACKUP, name="b")
     desired = Desired((first, second))

@@ -9,7 +9,8 @@ How a task comes, goes and is remembered:
    run: of a unit anybody may read the arguments and the environment. A secret goes to it
    over a socket, and is never in a file.
 3. The relay leaves RUNS/ID.result. After it systemd ends whatever is left in the unit's
-   control group, and only then writes RUNS/ID.closed: the task is over.
+   control group, and only then writes RUNS/ID.closed: the task is over. Where the unit is
+   stopped, at its deadline for example, the relay ends all else before itself.
 4. `keep` moves the result into KEPT/ID.json. RUNS lies in memory and may be written to at
    any time, KEPT on a disk that may be frozen, so only an act writes there.
 """
@@ -46,7 +47,7 @@ _NO_SUCH_UNIT = f"{_NAME}.NoSuchUnit"
 _OVER = ("inactive", "failed")
 _KEPT_MAX = 32  # of tasks that no document names any more; 33 KiB each at most
 _RESULT_BYTES_MAX = 1 << 20  # both excerpts, escaped as badly as can be, take 200 KiB
-_STOP_US = 15_000_000  # 5 s more than the relay gives the command between SIGTERM and SIGKILL
+_STOP_US = 15_000_000  # 2 s more than the relay takes to end all that is in the unit
 _START_S = 10.0  # for systemd to take the unit, and for the relay to come for its secret
 _RELAY = "import sys; sys.path.append(sys.argv[1]); from guest_runtime.relay import main; main(*sys.argv[2:])"
 # systemd sets SERVICE_RESULT for what runs after the service; see systemd.exec(5).
@@ -239,7 +240,7 @@ def _id(task: Task) -> str:
 
 
 def _unit(id: str) -> str:
-    return f"guest-task-{id}.service"
+    return f"guest-task-{id}.service"  # the relay knows its unit by that name
 
 
 def _words(name: str, list_: str) -> str:
