@@ -56,32 +56,32 @@ def count(guest: Guest) -> int:
     return int(guest.text("cat /var/tmp/count 2>/dev/null | wc -l"))
 
 
+ARGV = ["a b", "'\"", "new\nline", "$HOME", "", "*"]
+ECHO = "import json, sys; json.dump(sys.argv[1:], sys.stdout)"
+PEAK = "grep VmHWM /proc/$PPID/status >&2"  # of the relay
+TASKS: dict[str, Any] = {
+    "argv": {"command": ["/usr/bin/python3", "-c", ECHO, *ARGV], "token": 1},
+    "alice": script("id -u; id -gn; id -Gn; echo $HOME; pwd; grep CapEff /proc/self/status", user="alice"),
+    "group": script("id -gn", user="alice", group="adm"),
+    "there": script('pwd; echo "$X"', cwd="/usr/lib", environment={"X": "1  2"}),
+    "input": {"command": ["/usr/bin/rev"], "token": 1, "stdin": "abc\n"},
+    "code": script("echo no >&2; exit 3"),
+    "signal": script("kill -SEGV $$"),
+    "python": script("print(6 * 7)", interpreter="/usr/bin/python3"),
+    "loud": script(f"yes | head -c {LOUD}; {PEAK}"),
+    "once": script("echo >>/var/tmp/count"),
+    "all": script("grep -c . /proc/self/status; grep -E 'CapEff|NoNewPrivs' /proc/self/status"),
+}
+
+
 def test_each_runs_as_it_is_written(guest: Guest, host: Host) -> None:
-    argv = ["a b", "'\"", "new\nline", "$HOME", "", "*"]
-    echo = "import json, sys; json.dump(sys.argv[1:], sys.stdout)"
-    peak = "grep VmHWM /proc/$PPID/status >&2"
-    tasks: dict[str, Any] = {
-        "argv": {"command": ["/usr/bin/python3", "-c", echo, *argv], "token": 1},
-        "alice": script(
-            "id -u; id -gn; id -Gn; echo $HOME; pwd; grep CapEff /proc/self/status", user="alice"
-        ),
-        "group": script("id -gn", user="alice", group="adm"),
-        "there": script('pwd; echo "$X"', cwd="/usr/lib", environment={"X": "1  2"}),
-        "input": {"command": ["/usr/bin/rev"], "token": 1, "stdin": "abc\n"},
-        "code": script("echo no >&2; exit 3"),
-        "signal": script("kill -SEGV $$"),
-        "python": script("print(6 * 7)", interpreter="/usr/bin/python3"),
-        "loud": script(f"yes | head -c {LOUD}; {peak}"),
-        "once": script("echo >>/var/tmp/count"),
-        "all": script("grep -c . /proc/self/status; grep -E 'CapEff|NoNewPrivs' /proc/self/status"),
-    }
-    found = done(host, tasks)
+    found = done(host, TASKS)
     assert host.condition("run")["reason"] == "Failed"
 
     def out(name: str) -> list[str]:
         return str(found[name]["stdout"]["head"]).splitlines()
 
-    assert json.loads(out("argv")[0]) == argv
+    assert json.loads(out("argv")[0]) == ARGV
     assert out("alice")[:5] == ["1000", "alice", "alice", "/home/alice", "/home/alice"]
     assert out("alice")[5].split()[1] == "0" * 16
     assert out("group") == ["adm"]
@@ -102,7 +102,7 @@ def test_each_runs_as_it_is_written(guest: Guest, host: Host) -> None:
     assert int(guest.text(f"du -sk {KEPT}").split()[0]) < 512
     assert guest.text("systemctl list-units --all --no-legend 'guest-task-*'") == ""
     # The same tokens in another document, and after a restart of the agent, are the same wish.
-    done(host, {name: tasks[name] for name in ("once", "argv")}, hostname="web-01")
+    done(host, {name: TASKS[name] for name in ("once", "argv")}, hostname="web-01")
     assert host.condition("run")["reason"] == "Succeeded"
     guest.run(f"systemctl restart {UNIT}")
     with again(guest, host) as later:
