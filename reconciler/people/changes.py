@@ -141,12 +141,13 @@ def hash_is_due(name: str, user: User, seen: Observed) -> bool:
         return False
     if not have.hash.strip("!*x"):
         return True
-    given = [token for token in seen.deeds if token.startswith(f"hash@{name}@")]
+    given = [token for token in seen.deeds if token.startswith(f"hash.{name}@")]
     return not given or not given[-1].startswith(_hash_stem(name, user)) or not _done(given[-1], seen)
 
 
 def _hash_stem(name: str, user: User) -> str:
-    return f"hash@{name}@{crc32(user.hash.encode()):08x}@"
+    # An act of its own for each account, or those of others would let it be forgotten.
+    return f"hash.{name}@{crc32(user.hash.encode()):08x}@"
 
 
 def _done(token: str, seen: Observed) -> bool:
@@ -199,7 +200,7 @@ def _secrets(name: str, user: User, seen: Observed) -> Iterator[Change]:
         stem = _hash_stem(name, user)
         tries = sum(known.startswith(stem) for known in seen.deeds)
         yield Change(name, "passwordHash", f"{stem}{seen.generation}.{tries}", "")
-    token = f"must-change@{name}@{user.must_change}"
+    token = f"must-change.{name}@{user.must_change}"
     if user.must_change and not _spent(token, seen):
         yield Change(name, "mustChangePassword", token, "")
 
@@ -301,7 +302,7 @@ def _remarks(name: str, user: User, seen: Observed) -> Iterator[Obstacle]:
     have = seen.accounts.get(name, Account())
     tokens = [password_token(name, seen.generation)] if user.password else []
     if user.must_change and have.changed != 0:
-        tokens.append(f"must-change@{name}@{user.must_change}")
+        tokens.append(f"must-change.{name}@{user.must_change}")
     if any(token in seen.deeds and seen.deeds[token].state == "begun" for token in tokens):
         why = "may have got its password or not, a crash hides it: apply the document again"
         yield Obstacle(name, "OutcomeUnknown", why)

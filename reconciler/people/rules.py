@@ -24,13 +24,13 @@ NAME: Rules = {
         "description": "The name of the account.",
     },
 }
-# Forms of crypt(5) that take time to guess; each whole, with its salt.
+# Forms of crypt(5) that take time to guess, and not hours to compare; each whole, with its salt.
 _HASH = (
     r"\$g?y\$[./A-Za-z0-9]{1,16}\$[./A-Za-z0-9]{1,86}\$[./A-Za-z0-9]{43}"
     r"|\$7\$[./A-Za-z0-9]{11,97}\$[./A-Za-z0-9]{43}"
-    r"|\$2[aby]\$[0-3][0-9]\$[./A-Za-z0-9]{53}"
-    r"|\$6\$(?:rounds=[1-9][0-9]{3,6}\$)?[./A-Za-z0-9]{1,16}\$[./A-Za-z0-9]{86}"
-    r"|\$5\$(?:rounds=[1-9][0-9]{3,6}\$)?[./A-Za-z0-9]{1,16}\$[./A-Za-z0-9]{43}"
+    r"|\$2[aby]\$[01][0-9]\$[./A-Za-z0-9]{53}"
+    r"|\$6\$(?:rounds=[1-9][0-9]{3,5}\$)?[./A-Za-z0-9]{1,16}\$[./A-Za-z0-9]{86}"
+    r"|\$5\$(?:rounds=[1-9][0-9]{3,5}\$)?[./A-Za-z0-9]{1,16}\$[./A-Za-z0-9]{43}"
 )
 _KEY: Rules = {
     "type": "string",

@@ -121,6 +121,7 @@ class Accounts(Resource[Desired, Observed, People], kind="accounts"):
     summary = "Who may log in to the guest, with what groups, password and SSH keys."
     verbs = VERBS
     earliest = Phase.PEOPLE
+    observe_deadline_s = 30.0  # crypt(3) is slow by intent, and asked of each new hash
     act_deadline_s = 90.0  # useradd(8) waits for locks for 15 s, and a new uid is written into a whole home
     short: ClassVar[Rules] = {
         "type": "dict",

@@ -58,17 +58,17 @@ def test_to_open_keeps_another_day() -> None:
     ("deeds", "due"),
     [
         pytest.param([], True, id="never given"),
-        pytest.param([("hash@a@{crc}@1.0", "done")], False, id="given"),
-        pytest.param([("hash@a@{crc}@1.0", "begun")], True, id="cut off"),
-        pytest.param([("hash@a@{crc}@1.0", "refused")], True, id="refused"),
-        pytest.param([("hash@a@{crc}@1.0", "done"), ("hash@a@0@2.0", "done")], True, id="another since"),
-        pytest.param([("hash@aa@{crc}@1.0", "done")], True, id="given to somebody else"),
+        pytest.param([("hash.a@{crc}@1.0", "done")], False, id="given"),
+        pytest.param([("hash.a@{crc}@1.0", "begun")], True, id="cut off"),
+        pytest.param([("hash.a@{crc}@1.0", "refused")], True, id="refused"),
+        pytest.param([("hash.a@{crc}@1.0", "done"), ("hash.a@0@2.0", "done")], True, id="another since"),
+        pytest.param([("hash.aa@{crc}@1.0", "done")], True, id="given to somebody else"),
     ],
 )
 def test_when_a_hash_is_due(deeds: list[tuple[str, str]], due: bool) -> None:
     user = User(hash=SHA512)
     seen = Observed(accounts={"a": ALICE})
     (change,) = judged({"a": user}, seen)[0]
-    crc = str(change.want).split("@")[2]
+    crc = str(change.want).split("@")[1]
     done = {token.format(crc=crc): Deed(state, "b", 1) for token, state in deeds}  # type: ignore[arg-type]
     assert hash_is_due("a", user, Observed(accounts={"a": ALICE}, deeds=done)) is due

@@ -11,8 +11,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from select import EPOLLIN, epoll
 
-from reconciler.child import ENVIRONMENT, run
-from reconciler.drivers.accounts import crypt3, databases, home
+from reconciler.child import ENVIRONMENT, Ended, run
+from reconciler.drivers.accounts import crypt3, databases, home, locks
 from reconciler.errors import DriverError, Unsupported
 from reconciler.inotify import Folders
 from reconciler.people.changes import Account, Keys
@@ -23,7 +23,7 @@ from reconciler.resources.accounts import Databases, People
 
 PASSWORD_BYTES_MAX = 511  # PAM_MAX_RESP_SIZE of pam_modules.h, less the NUL
 _FOLDERS = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
-_TOOLS = ("useradd", "usermod", "userdel", "groupadd", "chpasswd", "chage")
+_TOOLS = ("useradd", "usermod", "userdel", "groupadd", "groupmod", "chpasswd", "chage")
 _RUN_S = 75.0  # below the 90 s of an act: the locks may take 15 s, a new number a walk through a big home
 _LOOK_S = 3.0  # a directory service that is away must not keep the look from what is local
 _OUTPUT_BYTES_MAX = 64 << 10  # getent(1) about as many names as a document may have
@@ -31,6 +31,7 @@ _OUTPUT_BYTES_MAX = 64 << 10  # getent(1) about as many names as a document may 
 _ENVIRONMENT = {**ENVIRONMENT, "TZ": "UTC"}
 _OPTIONS = {"uid": "-u", "home": "-d", "shell": "-s", "comment": "-c", "group": "-g"}
 # EXIT VALUES of the tools' pages; they agree as far as they have the same ones.
+_LOCKED = (1, 5, 10)
 _WHY = {
     3: "it does not take what was asked",
     4: "the number is taken",
@@ -70,7 +71,7 @@ class Shadow(People):
 
     def belongings(self, name: str, account: Account, *, keys: bool) -> Account:
         place = self._root + account.home
-        account = replace(account, home_there=home.exists(place))
+        account = replace(account, home_there=_is_home(account) and home.exists(place))
         if not keys:
             return account
         if covers(f"{account.home}/{home.KEYS}", self.forbidden_paths):
@@ -97,7 +98,8 @@ class Shadow(People):
         # 2: not all of them were found; getent(1).
         if ended.fault and ended.status != 2:
             raise DriverError(f"cannot look for accounts in a directory service: {ended.fault}")
-        return frozenset(names) & {line.partition(":")[0] for line in ended.output.decode().split("\n")}
+        lines = ended.output.decode(errors="replace").split("\n")
+        return frozenset(names) & {line.partition(":")[0] for line in lines}
 
     def own_uid(self) -> int:
         return os.geteuid()
@@ -114,13 +116,17 @@ class Shadow(People):
         self._run(f"create {name}", "useradd", [*options, *(["-r"] if fields["system"] else []), "--", name])
 
     def complete(self, name: str) -> None:
-        known = self.databases()
-        account = known.accounts[name]
-        if account.gid not in known.groups.values():
-            self._run(f"complete {name}", "groupadd", ["-g", str(account.gid), "--", name])
-        if account.changed == NEVER:
-            # Whatever it changes, it adds the line that is missing.
-            self._run(f"complete {name}", "chage", ["-d", str(int(time.time()) // 86_400), "--", name])
+        what, account = f"complete {name}", self._account(name)
+        lacking, group = databases.torn(f"{self._root}/etc", name, account.gid)
+        if lacking.group:
+            self._run(what, "groupadd", ["-g", str(account.gid), "--", name])
+        elif lacking.sealed_group:
+            # Whatever it changes, it adds the line that is missing; and so does chage.
+            self._run(what, "groupmod", ["-p", "!", "--", group])
+        if lacking.shadow:
+            self._run(what, "chage", ["-d", str(int(time.time()) // 86_400), "--", name])
+        if lacking.sealed_members:
+            self.set_groups(name, account.groups)
 
     def modify(self, name: str, fields: Mapping[str, Json]) -> None:
         self._run(f"change {name}", "usermod", [*_options(fields), "--", name])
@@ -133,6 +139,8 @@ class Shadow(People):
 
     def make_home(self, name: str) -> None:
         account = self._account(name)
+        if not _is_home(account):
+            raise DriverError(f"cannot make a home for {name}: /etc/passwd names none")
         if covers(account.home, self.forbidden_paths):
             raise DriverError(f"cannot make {account.home}: forbidden by the guest's policy (forbid.paths)")
         home.make(self._root + account.home, account.uid, account.gid)
@@ -184,16 +192,23 @@ class Shadow(People):
         if not program:
             raise Unsupported(f"cannot {what}: this guest has no {tool}")
         root = ["-R", self._root] if self._root else []
-        ended = run(
-            [program, *root, *options],
-            deadline_s=_RUN_S,
-            output_bytes_max=_OUTPUT_BYTES_MAX,
-            environment=_ENVIRONMENT,
-            stdin=stdin.encode(),
-        )
+        ended = _ran([program, *root, *options], stdin)
+        # It could not write, maybe for a lock that a killed tool has left.
+        if ended.status in _LOCKED and locks.clear(f"{self._root}/etc"):
+            ended = _ran([program, *root, *options], stdin)
         if ended.fault:
             why = _WHY.get(ended.status or 0, ended.fault)
             raise DriverError(f"cannot {what}: {tool}: {why}")
+
+
+def _ran(command: Sequence[str], stdin: str) -> Ended:
+    return run(
+        command,
+        deadline_s=_RUN_S,
+        output_bytes_max=_OUTPUT_BYTES_MAX,
+        environment=_ENVIRONMENT,
+        stdin=stdin.encode(),
+    )
 
 
 class _Changes:
@@ -237,6 +252,10 @@ class _Changes:
         if self._folders is not None:
             self._folders.close()
         self._poll.close()
+
+
+def _is_home(account: Account) -> bool:
+    return account.home.startswith("/") and account.home.strip("/") != ""
 
 
 def _found(program: str) -> str:

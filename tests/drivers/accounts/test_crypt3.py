@@ -42,4 +42,4 @@ def test_what_this_crypt_knows(hash: str, known: bool) -> None:
 
 def test_a_hash_that_takes_for_ever_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crypt3, "_DEADLINE_S", 0.2)
-    assert not crypt3.knows("$2b$31$" + "a" * 53)
+    assert not crypt3.knows("$2b$19$" + "a" * 53)

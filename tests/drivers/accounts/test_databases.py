@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.drivers.accounts import databases
+from reconciler.drivers.accounts.databases import Torn
 from reconciler.errors import DriverError
 from reconciler.people.changes import Account
 from reconciler.people.rules import NEVER
@@ -51,6 +52,22 @@ def test_what_a_crash_has_left_is_not_whole(tmp_path: Path, files: dict[str, str
     known = databases.read(etc(tmp_path, **files))
     assert not known.accounts["carol"].whole
     assert known.accounts["root"].whole
+
+
+@pytest.mark.parametrize(
+    ("sealed", "whole"),
+    [
+        pytest.param("adm:*::syslog,carol\ncarol:!::\nroot:*::\nsudo:*::carol\n", True, id="as group has it"),
+        pytest.param("adm:*::syslog,carol\nroot:*::\nsudo:*::carol\n", False, id="no primary group"),
+        pytest.param("adm:*::syslog\ncarol:!::\nroot:*::\nsudo:*::carol\n", False, id="fewer members"),
+    ],
+)
+def test_gshadow_is_part_of_it_where_there_is_one(tmp_path: Path, sealed: str, whole: bool) -> None:
+    folder = etc(tmp_path)
+    (tmp_path / "gshadow").write_text(sealed)
+    assert databases.read(folder).accounts["carol"].whole is whole
+    lacking, group = databases.torn(folder, "carol", 1001)
+    assert ((lacking == Torn()), group) == (whole, "carol")
 
 
 @pytest.mark.parametrize(

@@ -165,7 +165,7 @@ def test_completes_what_a_crash_has_left(driver: Shadow, guest: Path, lacking: s
 
 @needs_root
 def test_a_tool_that_was_killed_leaves_no_lock_that_lasts(driver: Shadow, guest: Path) -> None:
-    (guest / "etc/passwd.lock").write_text("99999999")
+    (guest / "etc/passwd.lock").write_text(f"{os.getpid()}\0")  # taken by now
     driver.create("carol", PERSON)
     assert carol(driver).whole
 
@@ -196,6 +196,18 @@ def test_makes_a_home_that_is_missing(driver: Shadow, guest: Path) -> None:
     driver.forbidden_paths = ("/home",)
     with pytest.raises(DriverError, match=r"forbid\.paths"):
         driver.make_home("carol")
+
+
+@needs_root
+@pytest.mark.parametrize("home", ["", "/", "relative"])
+def test_no_home_is_none(driver: Shadow, guest: Path, home: str) -> None:
+    (guest / "etc/passwd").write_text(f"old:x:1000:0::{home}:\n")
+    account = driver.databases().accounts["old"]
+    account = driver.belongings("old", account, keys=True)
+    assert not account.home_there
+    assert account.keys.ours == ()
+    with pytest.raises(DriverError, match="names none"):
+        driver.make_home("old")
 
 
 @needs_root
