@@ -147,6 +147,7 @@ class Accounts(Resource[Desired, Observed, People], kind="accounts"):
     def __init__(self, driver: People) -> None:
         super().__init__(driver)
         self._generation = 0
+        self._follows = False
         self._failed: dict[str, tuple[str, float]] = {}  # why, and until when on the boot clock
         self._hashes: dict[str, str] = {}  # of the document in force; a plan must not hold them
 
@@ -174,6 +175,9 @@ class Accounts(Resource[Desired, Observed, People], kind="accounts"):
                 self._failed, self._generation = {}, past.generation
             self._hashes = {name: user.hash for name, user in users.items() if user.hash}
         if not users:
+            if not past.preview and self._follows:
+                self._follows = False
+                driver.follow(())
             return Observed()
         known, now_s = driver.databases(), driver.boot_clock_s()
         accounts = {
@@ -183,6 +187,7 @@ class Accounts(Resource[Desired, Observed, People], kind="accounts"):
         }
         missing = users.keys() - accounts.keys()
         if not past.preview:
+            self._follows = True
             driver.follow({account.home for name, account in accounts.items() if _has_keys(users[name])})
         observed = Observed(
             boot_clock_s=now_s,

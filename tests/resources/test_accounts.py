@@ -12,7 +12,7 @@ from reconciler.errors import DriverError
 from reconciler.people.changes import Account, Keys, Observed
 from reconciler.people.rules import LOCK_DAY, NEVER
 from reconciler.resource import Touch
-from reconciler.resources.accounts import BUSY_S, FAILED_S, Accounts
+from reconciler.resources.accounts import BUSY_S, FAILED_S, Accounts, Desired
 from tests.people.fake_people import ALICE, Guest, verbs
 from tests.people.test_rules import SHA512
 from tests.people.test_ssh_keys import ECDSA, ED25519, OTHER
@@ -60,6 +60,15 @@ def test_nothing_is_looked_at_that_no_document_names() -> None:
     guest = Guest()
     assert guest.plan() == ()
     assert (guest.people.looks, guest.seen, Accounts.show(guest.seen)) == (0, Observed(), {"users": {}})
+
+
+def test_what_no_document_names_any_more_is_not_followed() -> None:
+    guest = Guest()
+    guest.settle("{alice: {sshKeys: {present: []}}}")
+    assert guest.people.followed == {"/home/alice"}
+    guest.desired = Desired()
+    guest.plan()
+    assert guest.people.followed == ()
 
 
 def test_removal_comes_last_and_with_the_home_only_if_that_is_written() -> None:

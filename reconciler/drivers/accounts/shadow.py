@@ -14,7 +14,7 @@ from select import EPOLLIN, epoll
 from reconciler.child import ENVIRONMENT, Ended, run
 from reconciler.drivers.accounts import crypt3, databases, home, locks
 from reconciler.errors import DriverError, Unsupported
-from reconciler.inotify import Folders
+from reconciler.inotify import ATTRIB, SETTLED, Folders
 from reconciler.people.changes import Account, Keys
 from reconciler.people.rules import LOCK_DAY, NEVER, date_of
 from reconciler.policy import covers
@@ -231,7 +231,8 @@ class _Changes:
         if homes == self._homes:
             return
         try:
-            folders = Folders(self._etc, *sorted(homes), names=(*databases.FILES, "authorized_keys"))
+            names = (*databases.FILES, "authorized_keys")
+            folders = Folders(self._etc, *sorted(homes), names=names, mask=SETTLED | ATTRIB)
         except (DriverError, Unsupported):
             return  # the slow pass sees it; and the next look tries again
         self._poll.register(folders.fileno(), EPOLLIN)
