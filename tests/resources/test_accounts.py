@@ -68,7 +68,7 @@ def test_what_no_document_names_any_more_is_not_followed() -> None:
     assert guest.people.followed == {"/home/alice"}
     guest.desired = Desired()
     guest.plan()
-    assert guest.people.followed == ()
+    assert list(guest.people.followed) == []
 
 
 def test_removal_comes_last_and_with_the_home_only_if_that_is_written() -> None:
