@@ -8,10 +8,10 @@ import sys
 from reconciler.child import run
 
 _DEADLINE_S = 5.0  # a hash that takes longer would keep everybody waiting at each login
-# Of memory it may have what the costliest hash of mkpasswd(1) needs, twice.
+# Of memory it may take more than any sane hash: yescrypt has 16 MiB unless told otherwise.
 _CODE = """
 import ctypes, resource, sys
-resource.setrlimit(resource.RLIMIT_AS, (512 << 20, 512 << 20))
+resource.setrlimit(resource.RLIMIT_AS, (384 << 20, 384 << 20))
 hash, _, password = sys.stdin.buffer.read().partition(b"\\n")
 for library in ("libcrypt.so.1", "libcrypt.so.2", None):
     try:

@@ -35,13 +35,17 @@ def test_what_is_no_hash_is_of_no_password(hash: str) -> None:
             "$y$j9T$hlVAmZ8YuuwHAkS6MD.BL/$T3BNR1m4xOsW8Bday5M2ZOJH9/nDGC7NgiG97GIA5h3", True, id="yescrypt"
         ),
         pytest.param(
-            "$y$jFT$I2svSJ4XFzwg25D.jJURj.$3tkAem71cKqZZ2IEGqbug/q7XSCToinqdicwfjn.tS7",
+            "$y$jCT$kIyD7a5sbnXWM.tIbgdWi.$O/KzY8fPetCX/audTAi9rsCSxKJ/Hv41cSwdzRLPWT/",
             True,
-            id="at its costliest",
+            id="with 128 MiB",
         ),
         pytest.param("$9$pepper$" + "a" * 86, False, id="of another system"),
         pytest.param("$6$pepper$short", False, id="torn"),
-        pytest.param("$y$jzT$pepper$" + "a" * 43, False, id="yescrypt with more memory than there is"),
+        pytest.param(
+            "$y$jFT$I2svSJ4XFzwg25D.jJURj.$3tkAem71cKqZZ2IEGqbug/q7XSCToinqdicwfjn.tS7",
+            False,
+            id="with 1 GiB",
+        ),
         pytest.param("$y$j9T$pepper$" + "a" * 43, False, id="yescrypt with a salt of another length"),
         pytest.param("$2b$99$" + "a" * 53, False, id="bcrypt with a cost that there is not"),
     ],
