@@ -4,12 +4,9 @@ One base has both. Neither starts at boot; a test starts the one that it is abou
 """
 
 from pathlib import Path
-from typing import ClassVar
 
-from tests.vm.guest import Guest
 from tests.vm.image import CUSTOMIZE, HERE, PACKAGES, ROOT, TEXT, Recipe
 
-SCREENS = ROOT / "build/screens"  # what the tests saw, kept for a person to look at
 LOCKER = ROOT / "examples/lockers/say-locked"
 # The small kernel for clouds has no screen. Recommended packages are left out, as everywhere.
 DESKTOP_PACKAGES = PACKAGES.replace("linux-image-cloud-amd64", "linux-image-amd64") + (
@@ -29,18 +26,3 @@ DESKTOP = Recipe(
     (*TEXT.reads, Path(__file__), HERE / "desktop_rootfs", LOCKER),
     2500,
 )
-
-
-class Desktop(Guest):
-    """A virtual machine with a screen that compositors know how to draw on."""
-
-    memory_mib: ClassVar[int] = 1536
-    display: ClassVar[str] = "virtio-vga"
-    started: ClassVar[str] = "systemctl is-active getty@tty1"
-
-    def screenshot(self, name: str) -> Path:
-        """What the screen shows now, as a PNG under `build/screens`."""
-        SCREENS.mkdir(parents=True, exist_ok=True)
-        path = SCREENS / f"{name}.png"
-        self.qmp("screendump", filename=str(path), format="png")
-        return path

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from tests.vm.image import Image, locked
 
@@ -44,7 +44,10 @@ class Ran:
 class Guest:
     """One virtual machine. `with Guest(image) as guest:` boots it and kills it at the end."""
 
+    kept: ClassVar[str] = "booted"  # the folder beside the image that holds its saved boot
+    processors: ClassVar[str] = "2"  # as of -smp
     memory_mib: ClassVar[int] = 1024
+    memory_slots: ClassVar[str] = ""  # the rest of -m, where more can be plugged in
     display: ClassVar[str] = "VGA"
     started: ClassVar[str] = "test -e /run/user/1000/locker"  # succeeds when no more is to come up
 
@@ -63,7 +66,7 @@ class Guest:
         self.control: Lines | None = None
         self.monitor: Lines | None = None
 
-    def __enter__(self) -> "Guest":
+    def __enter__(self) -> Self:
         try:
             self.make_disks()
             self.start(self.state)
@@ -108,7 +111,7 @@ class Guest:
     def command_line(self) -> list[str]:
         # No guest outlives its tests, even when they are killed.
         line = ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-accel", "tcg,thread=multi"]
-        line += f"-cpu max -smp 2 -m {self.memory_mib}".split()
+        line += f"-cpu max -smp {self.processors} -m {self.memory_mib}{self.memory_slots}".split()
         line += ["-nodefaults", "-no-user-config", "-display", "none"]
         line += ["-device", self.display, "-device", "virtio-rng-pci"]
         line += f"-netdev user,id=net,restrict=on -device virtio-net-pci,netdev=net,mac={MAC}".split()
@@ -324,7 +327,7 @@ def connect(path: Path, process: subprocess.Popen[bytes]) -> socket.socket:
 
 def boot_once(image: Image, make: type[Guest] = Guest) -> Path:
     """The state of a guest that has come up with nobody connected; kept beside the image."""
-    state = image.folder / "booted"
+    state = image.folder / make.kept
     with locked():
         if not state.exists():
             part = state.with_suffix(".part")
