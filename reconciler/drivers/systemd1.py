@@ -1,4 +1,4 @@
-"""Services, and units that failed, for the inventory, from systemd; see org.freedesktop.systemd1(5)."""
+"""Services, and units that failed, for the inventory; see org.freedesktop.systemd1(5)."""
 
 import os
 import time
