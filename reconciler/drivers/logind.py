@@ -36,6 +36,7 @@ _UNABLE = {"na": "the hardware or its kernel cannot", "no": "logind forbids it"}
 _HEED = 1 << 0  # SD_LOGIND_ROOT_CHECK_INHIBITORS; root's own it never checks, so the kind does
 _SKIP = 1 << 4  # SD_LOGIND_SKIP_INHIBITORS, since systemd 257; before, root skips them without a flag
 _BLOCKED = (f"{_NAME}.BlockedByInhibitorLock", "org.freedesktop.DBus.Error.AccessDenied")
+_STATION_S = 5.0  # no news of it comes, and to ask each time would hold up what is news
 _TEXT_CHARS_MAX = 256  # names of hosts and units
 _NEVER_US = 2**64 - 1
 
@@ -54,6 +55,7 @@ class LogindSessions(Sessions):
     forbidden_users: tuple[str, ...] = ()  # shell patterns; the policy's
 
     def __init__(self) -> None:
+        self._station, self._station_due_s = Station(), 0.0
         self._bus = Bus(
             f"{_SIGNAL},interface='{_MANAGER.interface}',member='SessionNew'",
             f"{_SIGNAL},interface='{_MANAGER.interface}',member='SessionRemoved'",
@@ -90,13 +92,17 @@ class LogindSessions(Sessions):
         return tuple(logins)
 
     def station(self) -> Station:
-        found = self._bus.properties(_MANAGER)
-        return Station(
-            lid_closed=bool(found.get("LidClosed")),
-            docked=bool(found.get("Docked")),
-            mains=bool(found.get("OnExternalPower", True)),
-            idle_since=_idle_since(found),
-        )
+        now_s = time.monotonic()
+        if now_s >= self._station_due_s:
+            found = self._bus.properties(_MANAGER)
+            self._station_due_s = now_s + _STATION_S
+            self._station = Station(
+                lid_closed=bool(found.get("LidClosed")),
+                docked=bool(found.get("Docked")),
+                mains=bool(found.get("OnExternalPower", True)),
+                idle_since=_idle_since(found),
+            )
+        return self._station
 
     def lock(self, session: str) -> None:
         self._bus.call(_MANAGER, "LockSession", "s", session)

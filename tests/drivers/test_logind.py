@@ -84,6 +84,8 @@ def test_sees_sessions(guest: FakeLogind, sessions: LogindSessions) -> None:
 def test_sees_the_machine_around_them(guest: FakeLogind, sessions: LogindSessions) -> None:
     assert sessions.station() == Station()
     guest.lid_closed = True
+    assert sessions.station() == Station()  # it was asked just now
+    sessions._station_due_s = 0.0
     assert sessions.station() == Station(lid_closed=True, mains=False, idle_since="2026-01-01T00:00:00Z")
 
 

@@ -25,6 +25,7 @@ class Stopwatch:
         monitor = f'exec dbus-monitor --system --profile \\"{match}\\" >{SIGNALS}'
         self.guest.run(f'systemd-run --quiet --unit=signals sh -c "{monitor}"')
         self.guest.wait_until(f"test -s {SIGNALS}")
+        self.host.call("ping")  # what happened before is in front of its answer
         self.host.events.clear()
 
     def until(self, reason: str, words: str = "") -> None:
@@ -44,6 +45,7 @@ class Stopwatch:
             parts = line.split("\t")
             if parts[0] == "sig" and parts[-1] == member and path in line:
                 said.append(float(parts[1]) - ahead_s)
+        assert said, f"no {member} in {SIGNALS}"
         return sorted(min(came_s - s for s in said if s <= came_s) for came_s in self.came[reason])
 
     def _ahead_s(self) -> float:
