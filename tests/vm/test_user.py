@@ -1,0 +1,162 @@
+"""Real logins on text consoles: let in, refused, locked away, ended and never tried twice."""
+
+import time
+from base64 import b64encode
+from typing import Any
+
+import pytest
+
+from tests.vm.guest import Guest
+from tests.vm.product import UNIT, again, session_of, signal_agent
+from tests.vm.wire import Host
+
+pytestmark = pytest.mark.vm
+
+# In halves wherever a shell reads it: a command line with the whole would be found by the search for it.
+FIRST, SECOND = "correct", "-horse-battery"
+PASSWORD = FIRST + SECOND
+SEARCHED = "/proc/[0-9]*/cmdline /proc/[0-9]*/environ /var/lib/guest-reconciler /run/guest-reconciler"
+FAILURES = (
+    "journalctl -b --no-pager -q | grep -c 'pam_unix(guest-reconciler:auth): authentication failure' || true"
+)
+
+
+def set_password(guest: Guest, user: str = "bob") -> None:
+    script = f'import crypt; print(crypt.crypt("{FIRST}" + "{SECOND}"))'
+    guest.run(f"usermod -p \"$(python3 -W ignore -c '{script}')\" {user}")
+
+
+def apply(host: Host, password: str = PASSWORD, **user: Any) -> int:
+    """A document of nothing but `user`, as the next generation, with its credential beside it."""
+    generation: int = host.call("spec")["generation"] + 1
+    document = {"state": "logged-in", "credential": {"fromFile": "secrets/bob"}} | user
+    send(host, generation, document, password)
+    return generation
+
+
+def send(host: Host, generation: int, document: dict[str, Any], password: str) -> None:
+    secrets = {"user": {"credential": b64encode(password.encode()).decode()}}
+    host.call("apply", generation=generation, spec={"user": document}, secrets=secrets)
+
+
+def ready(host: Host) -> dict[str, Any]:
+    return host.reason("user", "InSync")
+
+
+def session(guest: Guest, user: str) -> dict[str, str]:
+    """What logind says of the user's only session; empty without one."""
+    id = guest.text(f"loginctl list-sessions --no-legend | awk '$3 == \"{user}\" {{print $1}}'")
+    if not id:
+        return {}
+    return dict(line.split("=", 1) for line in guest.text(f"loginctl show-session {id}").splitlines())
+
+
+def failures(guest: Guest) -> int:
+    return int(guest.text(FAILURES))
+
+
+def test_logs_in_with_a_password_and_locks_who_was_there(guest: Guest, host: Host) -> None:
+    set_password(guest)
+    apply(host, name="bob")
+    ready(host)
+    bob = session(guest, "bob")
+    wanted = {"Seat": "seat0", "Class": "user", "Type": "tty", "Active": "yes", "State": "active"}
+    assert {key: bob[key] for key in wanted} == wanted
+    assert bob["Service"] == "login"
+    guest.run("test -S /run/user/1001/bus -o -d /run/user/1001")  # of pam_systemd's
+    assert guest.text("cat /sys/class/tty/tty0/active") == bob["TTY"]
+    assert guest.text(f"loginctl show-session {session_of(guest)} -P LockedHint") == "yes"
+    guest.wait_until(f"ps -o user= -t {bob['TTY']} | grep -q bob")
+
+    # A second pass does nothing, and what was used is nowhere.
+    send(host, host.call("spec")["generation"], host.call("spec")["spec"]["user"], PASSWORD)
+    guest.run(f"systemctl restart {UNIT}")
+    with again(guest, host) as host:
+        ready(host)
+        assert session(guest, "bob")["Id"] == bob["Id"]
+        guest.run(f"printf %s%s {FIRST} {SECOND} >/dev/shm/sought")
+        assert guest.run(f"grep -srlaf /dev/shm/sought {SEARCHED}", check=False).out == ""
+        assert guest.run("journalctl -b --no-pager | grep -caf /dev/shm/sought", check=False).out == "0"
+
+        host.converge({"user": "bob logged-out"})
+        assert session(guest, "bob") == {}
+        guest.wait_until(f"systemctl is-active getty@{bob['TTY']}")  # a prompt is left behind
+
+
+def test_a_wrong_password_is_judged_once(guest: Guest, host: Host) -> None:
+    set_password(guest)
+    generation = apply(host, "wrong", name="bob")
+    assert "the password is wrong" in host.reason("user", "WrongPassword")["message"]
+    assert failures(guest) == 1
+    document = host.call("spec")["spec"]["user"]
+    send(host, generation, document, PASSWORD)  # of the same generation: refused for good
+    time.sleep(5)  # five retries, were there any
+    guest.run(f"systemctl restart {UNIT}")
+    with again(guest, host) as host:
+        host.reason("user", "WrongPassword")
+        assert failures(guest) == 1
+        assert session(guest, "bob") == {}
+        apply(host, name="bob")
+        ready(host)
+
+
+def test_each_refusal_has_its_reason(guest: Guest, host: Host) -> None:
+    set_password(guest)
+    apply(host, name="mallory")
+    host.reason("user", "UnknownUser")
+    for command, reason in (
+        ("usermod -L bob", "AccountLocked"),
+        ("usermod -U bob; usermod -e 1 bob", "AccountExpired"),
+        ("usermod -e '' bob; chage -d 0 bob", "PasswordExpired"),
+        ("chage -d 2024-01-01 bob; usermod -s /usr/sbin/nologin bob", "NoShell"),
+        ("usermod -s /bin/bash bob; echo later >/run/nologin", "LoginsDisabled"),
+    ):
+        guest.run(command)
+        apply(host, name="bob")
+        host.reason("user", reason)
+    assert failures(guest) == 0  # none of these was an attempt
+    guest.run("rm /run/nologin")
+    ready(host)  # which it tried again, with the credential it still had
+
+
+def test_an_agent_that_dies_meanwhile_never_tries_again(guest: Guest, host: Host) -> None:
+    set_password(guest)
+    guest.run("sed -i '1i auth optional pam_faildelay.so delay=8000000' /etc/pam.d/guest-reconciler")
+    generation = apply(host, "wrong", name="bob")
+    guest.wait_until(f"({FAILURES}) | grep -x 1")  # PAM now waits, as it does after a failure
+    signal_agent(guest, "KILL")
+    with again(guest, host) as host:
+        host.reason("user", "OutcomeUnknown")
+        send(host, generation, host.call("spec")["spec"]["user"], PASSWORD)
+        time.sleep(3)
+        host.reason("user", "OutcomeUnknown")
+        assert failures(guest) == 1
+        assert session(guest, "bob") == {}
+
+
+def test_a_seat_is_given_away_only_from_who_is_locked_or_ended(guest: Guest, host: Host) -> None:
+    set_password(guest)
+    apply(host, name="bob", tty="tty4")
+    ready(host)
+    alice = session_of(guest)
+    host.apply({"user": "alice logged-in"})  # she is, in the background; bob has no locker
+    host.reason("user", "SeatBusy")
+    assert session(guest, "bob")["Active"] == "yes"
+    host.apply({"user": {"name": "alice", "state": "logged-in", "replace": True}})
+    ready(host)
+    assert session(guest, "bob") == {}
+    assert guest.text(f"loginctl show-session {alice} -P Active") == "yes"
+
+
+def test_who_the_policy_trusts_needs_no_password(guest: Guest, host: Host) -> None:
+    host.apply({"user": "bob logged-in"})
+    host.reason("user", "CredentialNeeded")
+    guest.run("echo 'allow-passwordless-login: [bob]' >/etc/guest-reconciler/policy.yaml")
+    guest.run(f"systemctl restart {UNIT}")
+    with again(guest, host) as host:
+        ready(host)
+        bob = session(guest, "bob")
+        host.converge({"user": {"name": "bob", "state": "logged-in", "enforce": "always"}})
+        guest.run(f"loginctl terminate-session {bob['Id']}")
+        guest.wait_until(f"loginctl list-sessions --no-legend | grep bob | grep -v '^ *{bob['Id']} '")
+        ready(host)
