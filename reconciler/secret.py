@@ -19,7 +19,8 @@ from reconciler.errors import InvalidSpec, Terminal
 # From arrival to use: what precedes it in the order of a document takes seconds, not minutes.
 SECRET_S = 30.0
 SECRET_BYTES_MAX = 64 << 10  # a key or a bundle of certificates; a password is shorter
-SECRETS_MAX = 64  # in one document; with all of them this long, four mebibytes
+SECRETS_MAX = 64  # in one document
+SECRETS_BYTES_MAX = 512 << 10  # of one document: in base64, beside all else, they fit into one message
 
 
 def secret_field(description: str, **more: Any) -> dict[str, Any]:
@@ -155,6 +156,8 @@ def decoded(written: Any) -> dict[tuple[str, str], Secret]:
         if len(data) > SECRET_BYTES_MAX:
             raise InvalidSpec(f"cannot read the secrets: one is longer than {SECRET_BYTES_MAX} bytes")
         secrets[kind, path] = Secret(data)
+    if sum(len(secret.data) for secret in secrets.values()) > SECRETS_BYTES_MAX:
+        raise InvalidSpec(f"cannot read the secrets: together they are longer than {SECRETS_BYTES_MAX} bytes")
     return secrets
 
 

@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 
 from reconciler.errors import InvalidSpec, Terminal
-from reconciler.secret import SECRET_BYTES_MAX, SECRET_S, SECRETS_MAX, Safe, Secret, decoded
+from reconciler.secret import (
+    SECRET_BYTES_MAX,
+    SECRET_S,
+    SECRETS_BYTES_MAX,
+    SECRETS_MAX,
+    Safe,
+    Secret,
+    decoded,
+)
 
 WORD = "kept-under-the-mat"
 
@@ -104,6 +112,11 @@ def test_a_text_that_is_none_says_so_without_itself() -> None:
             {"user": {str(n): written() for n in range(SECRETS_MAX + 1)}}, "are more than", id="too many"
         ),
         pytest.param({"user": {"c": written("x" * (SECRET_BYTES_MAX + 1))}}, "is longer", id="too long"),
+        pytest.param(
+            {"user": dict.fromkeys(map(str, range(SECRETS_BYTES_MAX // 60_000 + 1)), written("x" * 60_000))},
+            "together they are longer",
+            id="too long together",
+        ),
     ],
 )
 def test_what_is_sent_wrongly_is_refused_and_not_shown(sent: Any, why: str) -> None:

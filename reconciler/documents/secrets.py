@@ -1,4 +1,4 @@
-"""Which fields of a document are secrets: where each lies, and the document with none of them shown."""
+"""Which fields of a document are secrets, and the document with none of them shown."""
 
 from collections.abc import Iterator, Mapping
 

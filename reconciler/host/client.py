@@ -361,12 +361,12 @@ class Guest:
     async def _put(
         self, generation: int, normal: Normal, guest: str, secrets: Callable[[], Sealed]
     ) -> Applied:
-        body = canonical(normal)
+        body, sealed = canonical(normal), secrets()
         params: dict[str, Json] = {"generation": generation} | ({"guest": guest} if guest else {})
-        if sealed := secrets():
-            params["secrets"] = sealed
+        params |= {"secrets": sealed} if sealed else {}
+        beside = sum(len(data) for of_kind in sealed.values() for data in of_kind.values())
         # Half: the rest of the message, and whatever the agent's JSON writes longer than ours.
-        if len(body) <= self.hello.limits.message_bytes // 2:
+        if len(body) + beside <= self.hello.limits.message_bytes // 2:
             result = await self.call("apply", params | {"spec": normal})
         else:
             result = await apply_in_pieces(self.call, self.hello.limits, params, body, digest(normal))

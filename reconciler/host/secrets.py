@@ -1,12 +1,14 @@
 """A document's secrets, read at the moment of sending, and never shown."""
 
 import os
+import stat
 from base64 import b64encode
 from collections.abc import Mapping
+from errno import EINVAL
 from typing import TYPE_CHECKING
 
 from reconciler.errors import InvalidSpec
-from reconciler.secret import SECRET_BYTES_MAX, SECRETS_MAX
+from reconciler.secret import SECRET_BYTES_MAX, SECRETS_BYTES_MAX, SECRETS_MAX
 
 if TYPE_CHECKING:
     from reconciler.documents import Document
@@ -26,6 +28,7 @@ def read_secrets(document: "Document") -> Sealed:
         faults.append(document.fault("spec", f"has {len(files)} secrets, more than {SECRETS_MAX}"))
     folder = "" if document.source == "-" else os.path.dirname(document.source)
     sealed: dict[str, dict[str, str]] = {}
+    total = 0
     for path, name in files.items():
         try:
             data = _content(os.path.join(folder, name))
@@ -35,13 +38,21 @@ def read_secrets(document: "Document") -> Sealed:
         if len(data) > SECRET_BYTES_MAX:
             words = f"cannot use {name}: it is longer than {SECRET_BYTES_MAX} bytes"
             faults.append(document.fault(dotted(("spec", *path)), words))
+        total += len(data)
         inner = ".".join(str(step) for step in path[1:])
         sealed.setdefault(str(path[0]), {})[inner] = b64encode(data).decode()
+    if total > SECRETS_BYTES_MAX:
+        words = f"has secrets that are longer than {SECRETS_BYTES_MAX} bytes together"
+        faults.append(document.fault("spec", words))
     if faults:
         raise InvalidSpec(*faults)
     return sealed
 
 
 def _content(path: str) -> bytes:
-    with open(path, "rb") as file:
+    """Raises OSError."""
+    # Of a pipe or a terminal, nothing would be left where it has to be sent once more.
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(EINVAL, "it is no regular file")
         return file.read(SECRET_BYTES_MAX + 1)

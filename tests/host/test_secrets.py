@@ -1,6 +1,7 @@
 """Secrets are read as a document is sent, from beside it."""
 
-from base64 import b64decode
+import os
+from base64 import b64decode, b64encode
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from reconciler.documents import kinds as registry
 from reconciler.errors import InvalidSpec
 from reconciler.host.client import connect
 from reconciler.host.secrets import read_secrets
-from reconciler.secret import SECRET_BYTES_MAX, SECRETS_MAX, secret_field
+from reconciler.secret import SECRET_BYTES_MAX, SECRETS_BYTES_MAX, SECRETS_MAX, secret_field
 from tests.documents.kinds import declare
 from tests.host.fake_guest import FakeGuest
 from tests.host.wire import Wire, run
@@ -71,6 +72,41 @@ def test_there_are_so_many_at_most(tmp_path: Path) -> None:
     (tmp_path / "door").write_text("open")
     with pytest.raises(InvalidSpec, match="more than"):
         read_secrets(document(tmp_path, *["door"] * (SECRETS_MAX + 1)))
+
+
+def test_they_fit_into_one_message_together(tmp_path: Path) -> None:
+    (tmp_path / "door").write_bytes(bytes(SECRET_BYTES_MAX))
+    enough = SECRETS_BYTES_MAX // SECRET_BYTES_MAX
+    assert read_secrets(document(tmp_path, *["door"] * enough))
+    with pytest.raises(InvalidSpec, match=r"longer than .* together"):
+        read_secrets(document(tmp_path, *["door"] * (enough + 1)))
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device"])
+def test_what_gives_its_content_once_or_never_is_not_waited_for(tmp_path: Path, kind: str) -> None:
+    match kind:
+        case "pipe":
+            os.mkfifo(tmp_path / "door")
+        case "folder":
+            (tmp_path / "door").mkdir()
+        case _:
+            (tmp_path / "door").symlink_to("/dev/null")
+    with pytest.raises(InvalidSpec, match=r"cannot read door: (it is no regular file|Is a directory)"):
+        read_secrets(document(tmp_path, "door"))
+
+
+def test_a_document_goes_in_pieces_where_its_secrets_leave_no_room_in_the_message() -> None:
+    sealed = {"door": {"credential": b64encode(bytes(SECRET_BYTES_MAX)).decode()}}
+
+    async def work() -> None:
+        guest = FakeGuest()
+        guest.limits["messageBytes"] = 160 << 10
+        async with connect(Wire(guest).open) as client:
+            await client.apply({"door": {"text": "x" * (64 << 10)}}, secrets=lambda: sealed)
+        [params] = [params for method, params in guest.calls if method == "apply"]
+        assert ("transfer" in params, params["secrets"]) == (True, sealed)
+
+    run(work())
 
 
 def test_they_are_read_and_sent_only_with_the_document() -> None:
