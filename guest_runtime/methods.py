@@ -98,6 +98,9 @@ class Methods:
             # A rehearsal needs to know that they came, and has no use for what they are.
             kept = {place: Secret(b"") for place in secrets} if self.rehearsing else secrets
             self.safe.put(kept, self.clock_s())
+            # Where a retry brings them, the agent may have begun anew since, and have looked without them.
+            for kind in {kind for kind, _ in kept} & self.loop.tracks.keys():
+                self.loop.wake(kind)
         result = {"generation": spec.generation, "digest": spec.digest, "accepted": accepted}
         answer(result | {"revision": self.revision()}, None)
 

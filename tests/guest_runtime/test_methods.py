@@ -182,6 +182,29 @@ def test_secrets_are_kept_beside_the_document_and_not_in_it(tmp_path: Path) -> N
         assert secret.data == b""  # it came, and nobody will use it
 
 
+def test_secrets_that_a_retry_brings_are_looked_at_soon() -> None:
+    world = World({"test-lamp": Lamps()})
+    methods = Methods(
+        loop=world.loop,
+        store=world.store,
+        validation=Validation(),
+        background=lambda run, answer: answer({"normal": {"test-lamp": {"lit": True}}, "digest": "d"}, None),
+        revision=lambda: 1,
+        clock_s=lambda: world.now_s,
+        rehearsing=False,
+    )
+    params = {"generation": 1, "spec": {"test-lamp": {"lit": True}}}
+    methods.call("apply", params, lambda result, error: None)
+    world.settle()
+    world.pass_time(1)
+    looks = world.kinds["test-lamp"].looks
+    word = base64.b64encode(b"kept-under-the-mat").decode()
+    secrets = {"test-lamp": {"word": word}, "unheard-of": {"word": word}}
+    methods.call("apply", params | {"secrets": secrets}, lambda result, error: None)
+    world.settle()
+    assert world.kinds["test-lamp"].looks == looks + 1
+
+
 def test_the_time_is_taken_where_a_document_asks_for_it(start: Start) -> None:
     host = Host(start()[1])
 
