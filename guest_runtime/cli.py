@@ -89,9 +89,10 @@ def parse(given: Sequence[str]) -> Options:
 def run(options: Options) -> int:
     # Late, here and below: `thaw` must be quick and needs none of it.
     from guest_runtime.deferred import defer
-    from guest_runtime.memory import stay_small
+    from guest_runtime.memory import stay_private, stay_small
 
     stay_small()
+    stay_private()
     # What dataclasses import for docstrings that a class lacks, and for asdict; ours need neither.
     # It would stay in memory with 1.4 MiB.
     defer("inspect")

@@ -15,6 +15,14 @@ def test_the_kernel_is_told_to_give_no_huge_pages(before: str, enabled: str) -> 
     assert f"THP_enabled:\t{enabled}\n" in status
 
 
+@pytest.mark.root
+def test_a_dump_is_never_made() -> None:
+    code = "import ctypes; from guest_runtime import memory; memory.stay_private(); "
+    code += "print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))"  # PR_GET_DUMPABLE
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "0\n"
+
+
 def test_memory_that_is_free_goes_back() -> None:
     code = "from guest_runtime import memory\n"
     code += "def rss(): return int(open('/proc/self/statm').read().split()[1])\n"
