@@ -91,6 +91,8 @@ def _decoration(event: Any) -> str:
         return f"anchors are refused; take &{quoted(event.anchor)[1:-1]} away"
     if event.tag is not None:
         tag = event.tag.replace("tag:yaml.org,2002:", "!!")
+        if "$" in tag:  # the hash of a locked password, out of shadow(5), which is not to be shown
+            return "tags are refused; text that begins with ! needs quotes"
         return f"tags are refused; take {quoted(tag)[1:-1]} away"
     return ""
 

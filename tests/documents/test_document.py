@@ -117,6 +117,11 @@ REFUSALS = [
         ],
         id="anchor and alias",
     ),
+    pytest.param(
+        "power: !$6$salt$hash",
+        ["f:1:8: spec.power: tags are refused; text that begins with ! needs quotes"],
+        id="a hash of a locked password",
+    ),
     pytest.param("power: !!str off", ["f:1:8: spec.power: tags are refused; take !!str away"], id="a tag"),
     pytest.param(
         "power: !off off", ["f:1:8: spec.power: tags are refused; take !off away"], id="a tag of one's own"
