@@ -221,14 +221,14 @@ def _running(name: str, want: Want, unit: Unit, observed: Observed) -> Iterator[
         return
     restart = f"restart:{name}:{want.restart}"
     if want.restart and not observed.spent(restart):
-        yield Step(unit.id, "restart", want.restart, "not done", "restart", restart, _reset(unit))
+        yield Step(unit.id, "restart", want.restart, "not done", "restart", restart, _reset(unit, observed))
         return
     if want.restart and observed.deeds[restart].state == "begun":
         words = f"whether {short_name(unit.id)} was restarted for {want.restart} is not known"
         yield Said("unknown", words)
     if unit.up:
         yield from _reloaded(name, want, unit, observed)
-    elif unit.active == "inactive" and unit.on_call and not unit.unmet:
+    elif unit.active == "inactive" and unit.on_call:
         yield Said("note", f"{short_name(unit.id)} waits for {', '.join(unit.on_call)}")
     elif unit.passing:
         yield _passed(name, unit, observed)
@@ -236,18 +236,18 @@ def _running(name: str, want: Want, unit: Unit, observed: Observed) -> Iterator[
         words = f"{short_name(unit.id)} cannot be started by hand: other units start it"
         yield Said("trouble", words, "NotStarted")
     else:
-        yield Step(unit.id, "state", "running", _now(unit), "start", options=_reset(unit))
+        yield Step(unit.id, "state", "running", _now(unit), "start", options=_reset(unit, observed))
 
 
 def _passed(name: str, unit: Unit, observed: Observed) -> Found:
     """A oneshot that does not stay active: it runs once in each boot, unless somebody had it run."""
     token = f"start:{name}@{observed.boot_id}"
-    if unit.active == "inactive" and not unit.unmet and (unit.ran or observed.spent(token)):
+    if unit.active == "inactive" and (unit.ran or observed.spent(token)):
         return Said("note", f"{short_name(unit.id)} has run")
     if observed.spent(token):
         words = _why(unit, observed, "it runs once in each boot, or for a restart token")
         return Said("trouble", words, "NotStarted")
-    return Step(unit.id, "state", "running", _now(unit), "start", token, _reset(unit))
+    return Step(unit.id, "state", "running", _now(unit), "start", token, _reset(unit, observed))
 
 
 def _reloaded(name: str, want: Want, unit: Unit, observed: Observed) -> Iterator[Found]:
@@ -265,9 +265,11 @@ def _reloaded(name: str, want: Want, unit: Unit, observed: Observed) -> Iterator
         yield Step(unit.id, "reload", want.reload, "not done", "reload", token)
 
 
-def _reset(unit: Unit) -> Mapping[str, bool] | None:
-    """A new document is a new beginning for what systemd has given up."""
-    return {"reset": True} if unit.result == "start-limit-hit" else None
+def _reset(unit: Unit, observed: Observed) -> Mapping[str, bool] | None:
+    """A new document is a new beginning, also for what systemd has started too often."""
+    tried = observed.tries.get(("start", unit.id))
+    anew = tried is None or tried.generation != observed.generation
+    return {"reset": True} if unit.active == "failed" and anew else None
 
 
 def _now(unit: Unit) -> str:
@@ -283,8 +285,6 @@ def run_of(unit: Unit) -> str:
 
 
 def _why(unit: Unit, observed: Observed, why: str) -> str:
-    if unit.unmet:
-        why = f"its condition is not met: {unit.unmet}"
     words = f"{short_name(unit.id)} is {_now(unit)}{run_of(unit)}"
     return (words + (f": {why}" if why else "") + _logs(unit, observed))[:_CHARS_MAX]
 
@@ -302,9 +302,9 @@ def foreseen(unit: Unit, action: Action) -> Unit:
         return unit
     match action.verb:
         case "start" | "restart" if unit.passing:
-            return replace(unit, active="inactive", sub="dead", job="", result="success", ran=True, unmet="")
+            return replace(unit, active="inactive", sub="dead", job="", result="success", ran=True)
         case "start" | "restart":
-            return replace(unit, active="active", sub="running", job="", result="success", unmet="")
+            return replace(unit, active="active", sub="running", job="", result="success", restarts=0)
         case "stop":
             return replace(unit, active="inactive", sub="dead", job="")
         case "enable":

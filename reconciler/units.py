@@ -59,7 +59,7 @@ class Unit:
     exit: str = ""  # how its main process ended: status 1, signal 9
     passing: bool = False  # a oneshot that does not stay active once it has done its work
     ran: bool = False  # its main process has ended since the unit was loaded
-    unmet: str = ""  # the condition that kept it from its last start
+    restarts: int = 0  # by systemd itself, since it was last started
     since_us: int = 0  # when its state last changed, on CLOCK_MONOTONIC
 
     @property
@@ -69,6 +69,11 @@ class Unit:
     @property
     def under_way(self) -> bool:
         return bool(self.job) or self.active in _ON_THE_WAY
+
+    @property
+    def given_up(self) -> bool:
+        """Whether systemd starts it no more: of many failures it keeps the result of the first."""
+        return self.active == "failed" and (self.restarts > 0 or self.result == "start-limit-hit")
 
     @property
     def on_call(self) -> tuple[str, ...]:

@@ -75,6 +75,20 @@ def test_states(active: str, job: str, up: bool, under_way: bool) -> None:
     assert (unit.up, unit.under_way) == (up, under_way)
 
 
+@pytest.mark.parametrize(
+    ("active", "result", "restarts", "given_up"),
+    [
+        pytest.param("failed", "exit-code", 0, False, id="failed once"),
+        pytest.param("failed", "exit-code", 5, True, id="systemd has restarted it"),
+        pytest.param("failed", "start-limit-hit", 0, True, id="refused at once"),
+        pytest.param("active", "success", 5, False, id="restarted, and runs"),
+    ],
+)
+def test_what_systemd_has_given_up(active: str, result: str, restarts: int, given_up: bool) -> None:
+    unit = Unit(name="a.service", id="a.service", active=active, result=result, restarts=restarts)
+    assert unit.given_up is given_up
+
+
 def test_who_is_on_call() -> None:
     callers = {"a.socket": "listening", "a.timer": "elapsed", "a.path": "waiting"}
     assert Unit(name="a.service", id="a.service", callers=callers).on_call == ("a.path", "a.socket")

@@ -71,7 +71,8 @@ class Units(Driver, Protocol):
     def job(self, verb: JobVerb, unit: str, *, reset: bool) -> str:
         """Have it done, and wait some time; systemd's word for its end, empty while it goes on.
 
-        With `reset`, what was counted of its starts is forgotten first.
+        With `reset`, what was counted of its starts is forgotten first. Raises DriverError
+        where nothing was done, as its conditions are not met.
         """
 
     def change_file(self, verb: FileVerb, unit: str, *, runtime: bool) -> None:
@@ -259,7 +260,7 @@ class Services(Resource[Desired, Observed, Units], kind="services"):
             tried = self._tries.get(("start", unit.id))
             if tried and unit.up and tried.given_up:
                 del self._tries["start", unit.id]  # somebody has mended it
-            elif tried and unit.active == "failed" and unit.result == "start-limit-hit":
+            elif tried and unit.given_up:
                 self._tries["start", unit.id] = replace(tried, given_up=True)
 
     def _stood_on(self, desired: Desired, generation: int) -> frozenset[str]:

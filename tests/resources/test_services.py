@@ -165,12 +165,12 @@ def test_what_does_not_start_is_told_with_its_last_words() -> None:
 
 def test_what_systemd_gave_up_is_left_until_somebody_mends_it() -> None:
     fake, kind = guest(FAILED)
-    fake.outcomes, fake.failed = {"start": "failed"}, replace(FAILED, result="start-limit-hit")
+    fake.outcomes, fake.failed = {"start": "failed"}, replace(FAILED, restarts=5)
     assert verdict(RUNNING, go(kind, RUNNING))[0] == "GivenUp"
     fake.now_s += 100_000
     observed = go(kind, RUNNING)
     assert (verdict(RUNNING, observed)[0], kind.due_s(RUNNING, observed)) == ("GivenUp", None)
-    assert fake.heard == [("start", "web.service")]
+    assert fake.heard == [("reset and start", "web.service")]
     fake.held["web.service"] = UP
     assert verdict(RUNNING, kind.observe(RUNNING, PAST))[0] == "InSync"
     fake.held["web.service"] = FAILED
@@ -179,10 +179,10 @@ def test_what_systemd_gave_up_is_left_until_somebody_mends_it() -> None:
 
 def test_another_document_begins_anew() -> None:
     fake, kind = guest(FAILED)
-    fake.outcomes, fake.failed = {"start": "failed"}, replace(FAILED, result="start-limit-hit")
+    fake.outcomes, fake.failed = {"start": "failed"}, replace(FAILED, restarts=5)
     go(kind, RUNNING)
     go(kind, RUNNING, replace(PAST, generation=2))
-    assert fake.heard == [("start", "web.service"), ("reset and start", "web.service")]
+    assert fake.heard == [("reset and start", "web.service")] * 2
 
 
 def test_a_token_that_could_not_be_used_is_not_spent() -> None:

@@ -5,7 +5,7 @@ import select
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing, suppress
-from typing import Any
+from typing import Any, Protocol
 
 from reconciler.dbus import Bus, BusError, NoAnswer, Peer
 from reconciler.errors import DriverError
@@ -36,6 +36,14 @@ _JOB_S = 25.0  # then it goes on without us; nearly every unit starts within it
 _RELOAD_S = 20.0  # generators run, on a busy guest
 _LOG_S = 3.0
 _EXITS: Mapping[int, str] = {1: "status", 2: "signal", 3: "signal"}  # CLD_EXITED, KILLED, DUMPED
+
+
+class Heard(Protocol):
+    """What `Bus.watch` gives."""
+
+    def fileno(self) -> int: ...
+
+    def hear(self) -> list[tuple[Any, ...]] | None: ...
 
 
 class Systemd1Units(Units):
@@ -112,22 +120,20 @@ class Systemd1Units(Units):
                 with suppress(BusError):  # nothing was counted
                     bus.call(_MANAGER, "ResetFailedUnit", "s", unit)
             try:
+                # Else systemd forgets a unit that did not start, and why.
+                (path,) = bus.call(_MANAGER, "LoadUnit", "s", unit)
+                bus.call(Peer(_NAME, path, f"{_NAME}.Unit"), "Ref")
                 (job,) = bus.call(_MANAGER, _METHODS[verb], "ss", unit, "replace")
             except BusError as error:
                 raise _cannot(f"{verb} {unit}", error) from error
             except NoAnswer:
                 return ""  # it may be under way: the next look will tell
-            poll = select.poll()
-            poll.register(watch.fileno(), select.POLLIN)
-            while (left_s := ends_s - time.monotonic()) > 0:
-                poll.poll(left_s * 1000)
-                heard = watch.hear()
-                if heard is None:
-                    return ""
-                for _, path, _, outcome in heard:
-                    if path == job:
-                        return str(outcome)
-        return ""
+            outcome = _end_of(job, watch, ends_s)
+            if outcome == "done" and verb in ("start", "restart"):
+                unmet = _unmet(bus.properties(Peer(_NAME, path, f"{_NAME}.Unit")))
+                if unmet:
+                    raise DriverError(f"cannot {verb} {unit}: its condition is not met: {unmet}")
+            return outcome
 
     def change_file(self, verb: FileVerb, unit: str, *, runtime: bool) -> None:
         carries = True
@@ -164,7 +170,6 @@ class Systemd1Units(Units):
             file=self._file_of(id),
             can=frozenset(verb for verb in ("start", "stop", "reload") if found[f"Can{verb.title()}"]),
             callers=callers,
-            unmet=_unmet(found),
             since_us=found["StateChangeTimestampMonotonic"],
             **known,
         )
@@ -178,6 +183,7 @@ class Systemd1Units(Units):
             if code in _EXITS:
                 known["exit"] = f"{_EXITS[code]} {self._get(path, kind, 'ExecMainStatus')}"
             known["ran"] = known["result"] == "success" and code in _EXITS
+            known["restarts"] = self._get(path, kind, "NRestarts")
             oneshot = self._get(path, kind, "Type") == "oneshot"
             known["passing"] = oneshot and not self._get(path, kind, "RemainAfterExit")
         return known
@@ -210,6 +216,21 @@ class Systemd1Units(Units):
         return {row[0]: row[4] for row in rows if row[3] == "active"}
 
 
+def _end_of(job: str, watch: Heard, ends_s: float) -> str:
+    """The word for a job's end, or nothing where that did not come in time."""
+    poll = select.poll()
+    poll.register(watch.fileno(), select.POLLIN)
+    while (left_s := ends_s - time.monotonic()) > 0:
+        poll.poll(left_s * 1000)
+        heard = watch.hear()
+        if heard is None:
+            return ""
+        for _, path, _, outcome in heard:
+            if path == job:
+                return str(outcome)
+    return ""
+
+
 def path_of(unit: str) -> str:
     """Its object's path, as sd_bus_path_encode(3) makes it."""
     encoded = "".join(
@@ -234,7 +255,9 @@ def _cannot(what: str, error: BusError) -> DriverError:
 
 
 def _unmet(found: Mapping[str, Any]) -> str:
-    """The first condition or assertion that failed when it was last to start, as one writes it."""
+    """The first condition or assertion that failed just now, as one writes it; nothing for what is up."""
+    if found["ActiveState"] != "inactive":
+        return ""
     for word in ("Condition", "Assert"):
         if found[f"{word}Result"] or not found[f"{word}Timestamp"]:
             continue

@@ -63,6 +63,7 @@ class FakeUnit:
             "Result": ("s", "success"),
             "Type": ("s", "simple"),
             "RemainAfterExit": ("b", False),
+            "NRestarts": ("u", 4),
             "ExecMainCode": ("i", 0),
             "ExecMainStatus": ("i", 0),
             "JobType": ("s", self.job),
@@ -126,7 +127,7 @@ class FakeSystemd:
             return None
         if method.endswith("UnitFiles"):
             return ("ba(sss)", (self.carries, [])) if method == "EnableUnitFiles" else ("a(sss)", ([],))
-        if method in ("Reload", "ResetFailedUnit"):
+        if method in ("Reload", "ResetFailedUnit", "Ref"):
             return "", ()
         threading.Thread(target=self.end, args=(body[0],)).start()
         return "o", (JOB,)
@@ -191,12 +192,11 @@ def test_sees_units(driver: Systemd1Units, systemd: FakeSystemd) -> None:
         "off.timer": FakeUnit(),
         "queued.service": FakeUnit(job="start"),
         "bad.service": FakeUnit(load="bad-setting"),
-        "unmet.service": FakeUnit(conditions=[("ConditionPathExists", False, True, "/x", -1)]),
     }
     systemd.aliases = {"httpd.service": "web.service"}
-    up, httpd, killed_, once, queued, bad, unmet, gone = look(
+    up, httpd, killed_, once, queued, bad, gone = look(
         driver, "up.service", "httpd.service", "killed.service", "once.service", "queued.service",
-        "bad.service", "unmet.service", "gone.service",
+        "bad.service", "gone.service",
     )  # fmt: skip
     can, since_us = frozenset({"start", "stop"}), 99
     assert up == Unit(
@@ -209,11 +209,10 @@ def test_sees_units(driver: Systemd1Units, systemd: FakeSystemd) -> None:
         "exit-code",
         "status 3",
     )
-    assert killed_.exit == "signal 9"
+    assert (killed_.exit, killed_.restarts) == ("signal 9", 4)
     assert (once.passing, once.ran, once.callers) == (True, True, {"once.timer": "waiting"})
     assert (queued.job, queued.passing, queued.ran) == ("start", False, False)
     assert (bad.load, bad.trouble) == ("bad-setting", "Unit bad.service has a bad setting")
-    assert unmet.unmet == "ConditionPathExists=!/x"
     assert (gone.load, gone.file) == ("not-found", "")
 
 
@@ -261,7 +260,17 @@ def test_a_preview_follows_nothing_and_no_unit_is_followed_for_ever(
 def test_waits_for_a_job_to_end(driver: Systemd1Units, systemd: FakeSystemd, outcome: str) -> None:
     systemd.outcome = outcome
     assert driver.job("restart", "web.service", reset=False) == outcome
-    assert systemd.heard == [("RestartUnit", "web.service", "replace")]
+    assert systemd.heard == [("Ref",), ("RestartUnit", "web.service", "replace")]
+
+
+def test_a_condition_that_is_not_met_is_an_error(driver: Systemd1Units, systemd: FakeSystemd) -> None:
+    condition = ("ConditionPathExists", False, True, "/x", -1)
+    systemd.units = {"web.service": FakeUnit(conditions=[condition])}
+    why = r"^cannot start web\.service: its condition is not met: ConditionPathExists=!/x$"
+    with pytest.raises(DriverError, match=why):
+        driver.job("start", "web.service", reset=False)
+    systemd.units["web.service"].active = "active"
+    assert driver.job("start", "web.service", reset=False) == "done"
 
 
 def test_a_job_that_takes_long_is_left_to_itself(
@@ -270,7 +279,7 @@ def test_a_job_that_takes_long_is_left_to_itself(
     monkeypatch.setattr(systemd1, "_JOB_S", 0.3)
     systemd.outcome = ""
     assert driver.job("start", "web.service", reset=True) == ""
-    assert [method for method, *_ in systemd.heard] == ["ResetFailedUnit", "StartUnit"]
+    assert [method for method, *_ in systemd.heard] == ["ResetFailedUnit", "Ref", "StartUnit"]
 
 
 def test_a_bus_that_goes_away_ends_the_wait(
