@@ -98,7 +98,7 @@ class People(Driver, Protocol):
     def make_home(self, name: str) -> None: ...
 
     def set_password(self, name: str, password: str) -> None:
-        """Unless it is that already. Raises Terminal for what can be nobody's password."""
+        """Unless it is that already."""
 
     def set_hash(self, name: str, hash: str) -> None: ...
 
@@ -199,7 +199,12 @@ class Accounts(Resource[Desired, Observed, People], kind="accounts"):
             failed={name: why for name, (why, until_s) in self._failed.items() if now_s < until_s},
             owners={account.uid: name for name, account in known.accounts.items()},
             shells=frozenset(u.shell for u in users.values() if u.shell and driver.can_start(u.shell)),
-            secrets=frozenset(n for n, u in users.items() if u.password and self.secrets.has(_secret(n))),
+            # With a preview come none; with the document itself they will.
+            secrets=frozenset(
+                name
+                for name, user in users.items()
+                if user.password and (past.preview or self.secrets.has(_secret(name)))
+            ),
             generation=past.generation,
             deeds=past.deeds,
         )

@@ -8,7 +8,7 @@ import pytest
 from reconciler.errors import DriverError
 from reconciler.people.changes import Account, Keys
 from reconciler.people.ssh_keys import identity
-from reconciler.resource import Deed
+from reconciler.resource import Deed, Past
 from reconciler.resources.accounts import FAILED_S
 from tests.people.fake_people import ALICE, Guest, verbs
 from tests.people.test_rules import SHA512
@@ -32,6 +32,13 @@ def test_a_secret_that_is_not_here_is_said_and_the_rest_is_done() -> None:
     ready, reason, message = guest.verdict()
     assert (ready, reason) == (False, "SecretMissing")
     assert "apply the document again" in message
+
+
+def test_a_preview_counts_on_the_secret() -> None:
+    guest = Guest()
+    guest.write(f"{{alice: {PASSWORD}}}")
+    seen = guest.kind.observe(guest.desired, Past(generation=1, boot_id="b", preview=True))
+    assert [change.field for change in guest.kind.diff(guest.desired, seen)] == ["password"]
 
 
 def test_a_password_that_pam_refused_is_said_with_its_reason() -> None:

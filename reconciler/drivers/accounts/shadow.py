@@ -112,6 +112,8 @@ class Shadow(People):
         return crypt3.knows(hash)
 
     def create(self, name: str, fields: Mapping[str, Json]) -> None:
+        if fields["createHome"]:
+            self._check(f"make the home of {name}", fields.get("home", f"/home/{name}"))
         options = [*_options(fields), "-m" if fields["createHome"] else "-M"]
         self._run(f"create {name}", "useradd", [*options, *(["-r"] if fields["system"] else []), "--", name])
 
@@ -141,8 +143,7 @@ class Shadow(People):
         account = self._account(name)
         if not _is_home(account):
             raise DriverError(f"cannot make a home for {name}: /etc/passwd names none")
-        if covers(account.home, self.forbidden_paths):
-            raise DriverError(f"cannot make {account.home}: forbidden by the guest's policy (forbid.paths)")
+        self._check(f"make the home of {name}", account.home)
         home.make(self._root + account.home, account.uid, account.gid)
 
     def set_password(self, name: str, password: str) -> None:
@@ -174,12 +175,18 @@ class Shadow(People):
 
     def write_keys(self, name: str, keys: Sequence[str]) -> None:
         account = self._account(name)
-        if covers(f"{account.home}/{home.KEYS}", self.forbidden_paths):
-            raise DriverError(f"cannot write keys of {name}: forbidden by the guest's policy (forbid.paths)")
+        self._check(f"write keys of {name}", f"{account.home}/{home.KEYS}")
         home.write_keys(self._root + account.home, account.uid, account.gid, keys)
 
     def remove(self, name: str, *, home: bool) -> None:
+        if home:
+            self._check(f"remove the home of {name}", self._account(name).home)
         self._run(f"remove {name}", "userdel", [*(["-r"] if home else []), "--", name])
+
+    def _check(self, what: str, path: str) -> None:
+        """Raises DriverError for what is forbidden; the names in a document are checked before."""
+        if covers(path, self.forbidden_paths):
+            raise DriverError(f"cannot {what}: forbidden by the guest's policy (forbid.paths)")
 
     def _account(self, name: str) -> Account:
         try:

@@ -196,6 +196,12 @@ def test_makes_a_home_that_is_missing(driver: Shadow, guest: Path) -> None:
     driver.forbidden_paths = ("/home",)
     with pytest.raises(DriverError, match=r"forbid\.paths"):
         driver.make_home("carol")
+    with pytest.raises(DriverError, match=r"forbid\.paths"):
+        driver.remove("carol", home=True)
+    with pytest.raises(DriverError, match=r"forbid\.paths"):
+        driver.create("dave", PERSON)
+    driver.remove("carol", home=False)
+    assert os.listdir(guest / "home") == ["carol"]
 
 
 @needs_root
