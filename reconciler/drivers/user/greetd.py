@@ -3,10 +3,14 @@
 The guest's own greetd keeps its greeter and its terminal, so nobody who types there is cut
 short, and a session that had the screen is kept. The second one is told in its configuration
 whom to let in, greetd(5) `initial_session`: PAM's account and session rules of greetd are run.
-When that session has ended it ends too, and gives the screen back.
+When that session has ended it ends too, and the guest's own greetd gets the screen back.
 """
 
+import fcntl
 import os
+import struct
+import time
+from contextlib import suppress
 from typing import Any, ClassVar
 
 from reconciler import display_manager
@@ -22,30 +26,43 @@ _SEAT = "seat0"  # greetd knows no other; only this one has virtual terminals
 _RUN = "/run/guest-reconciler"
 _COMMANDS = "/etc/greetd/environments"  # what greeters offer, a command a line
 _SESSIONS = "/usr/share/wayland-sessions"
+_CONFIGURED = "/etc/greetd/config.toml"
 _FOREGROUND = "/sys/class/tty/tty0/active"
+_CONSOLE = "/dev/tty0"
+_VT_OPENQRY = 0x5600  # linux/vt.h
+_INT = struct.Struct("i")
 _ENTRY_BYTES_MAX = 64 << 10  # desktop entries with all their translations have some 10 KiB
+_START_S = 10.0  # PAM and the screen's switch; one second, and three in an emulated guest
+_LOOK_S = 0.1
 _STOP_US = 30_000_000  # as greetd's own unit
 
-# After the first session a greeter would follow: this one ends at once, and greetd with it.
+# Without `switch`, or the greeter that follows a session would take the screen, wherever that is by
+# then. This one ends at once, and greetd with it; a user's own, it needs nobody else's rights.
 _CONFIG = """\
 [terminal]
-vt = "next"
+vt = {number}
+switch = false
 [general]
 runfile = "{base}.ran"
 [initial_session]
 user = "{user}"
 command = "{command}"
 [default_session]
-user = "root"
+user = "{user}"
 command = "/bin/false"
 """
 _SEAT0 = "org.freedesktop.login1 /org/freedesktop/login1/seat/seat0 org.freedesktop.login1.Seat"
-# The screen goes back to where it was, unless somebody has gone elsewhere.
+# logind starts a login prompt where a terminal comes to the front that nobody has open. The
+# second call is answered after it has looked.
+_BEFORE = f"""\
+(busctl call {_SEAT0} SwitchTo u "$1" && busctl get-property {_SEAT0} ActiveSession) \
+    9<>"/dev/tty$1" >/dev/null
+"""
+# Unless somebody has gone elsewhere.
 _AFTER = f"""\
-rm -f "$1.toml" "$1.ran"
-case $(busctl get-property {_SEAT0} ActiveSession) in
-    *'"" "/"') busctl call {_SEAT0} SwitchTo u "$2" ;;
-esac
+rm -f "$3.toml" "$3.ran"
+read -r front <{_FOREGROUND}
+[ "$front" != "tty$1" ] || busctl call {_SEAT0} SwitchTo u "$2"
 """
 
 
@@ -80,36 +97,47 @@ class Greetd(Way):
         found = session(_COMMANDS, _SESSIONS)
         if found is None:
             raise Unsupported(f"cannot log in {entry.user}: there is no session in {_SESSIONS}")
+        name = os.urandom(4).hex()
+        base, unit = f"{_RUN}/login-{name}", f"guest-reconciler-login-{name}.service"
         desktop, command = found
-        number = os.urandom(4).hex()
-        base = f"{_RUN}/login-{number}"
-        text = _CONFIG.format(base=base, user=quoted(entry.user), command=quoted(command))
         try:
-            write(f"{base}.toml", text)
-            with open(_FOREGROUND) as file:
-                back = file.read().strip().removeprefix("tty")
+            number, back = free_terminal(), home()
+            words = {"number": number, "base": base, "user": quoted(entry.user), "command": quoted(command)}
+            write(f"{base}.toml", _CONFIG.format(**words))
         except OSError as error:
-            raise DriverError(f"cannot log in {entry.user}: {error.filename}: {error.strerror}") from error
-        unit = f"guest-reconciler-login-{number}.service"
-        properties = _service(f"Session of {entry.user} (greetd)", base, back, desktop)
+            why = f"{error.filename or _CONSOLE}: {error.strerror}"
+            raise DriverError(f"cannot log in {entry.user}: {why}") from error
+        properties = _service(f"Session of {entry.user} (greetd)", (str(number), back, base), desktop)
         try:
             self._bus.call(_SYSTEMD, "StartTransientUnit", "ssa(sv)a(sa(sv))", unit, "fail", properties, [])
         except NoAnswer:
-            pass  # whether it was carried out is seen by the session
+            pass  # whether it was carried out is seen by what greetd leaves
         except BusError as error:
             os.unlink(f"{base}.toml")
             raise DriverError(f"cannot log in {entry.user}: {error}") from error
+        if not appears(f"{base}.ran"):
+            # It would let the user in whenever somebody brings its terminal to the front.
+            with suppress(BusError):
+                self._bus.call(_SYSTEMD, "StopUnit", "ss", unit, "replace")
+            raise DriverError(f"cannot log in {entry.user}: greetd opened no session in {_START_S:g} s")
 
 
-def _service(description: str, base: str, back: str, desktop: str) -> list[tuple[str, tuple[str, Any]]]:
+def _service(
+    description: str, terms: tuple[str, str, str], desktop: str
+) -> list[tuple[str, tuple[str, Any]]]:
+    """`terms`: the terminal's number, that of where the screen goes afterwards, and the files' base."""
     program = next(filter(os.path.exists, _PROGRAMS))
-    after = ["/bin/sh", "-c", _AFTER, "sh", base, back]
+
+    def shell(script: str, *, may_fail: bool) -> tuple[str, Any]:
+        return "a(sasb)", [("/bin/sh", ["/bin/sh", "-c", script, "sh", *terms], may_fail)]
+
     # pam_systemd(8) takes them over into the session.
     named = ["XDG_SESSION_TYPE=wayland", *([f"XDG_SESSION_DESKTOP={desktop}"] if desktop else [])]
     return [
         ("Description", ("s", description)),
-        ("ExecStart", ("a(sasb)", [(program, [program, "--config", f"{base}.toml"], False)])),
-        ("ExecStopPost", ("a(sasb)", [("/bin/sh", after, True)])),
+        ("ExecStartPre", shell(_BEFORE, may_fail=False)),
+        ("ExecStart", ("a(sasb)", [(program, [program, "--config", f"{terms[2]}.toml"], False)])),
+        ("ExecStopPost", shell(_AFTER, may_fail=True)),
         ("Environment", ("as", named)),
         ("KeyringMode", ("s", "shared")),
         ("SendSIGHUP", ("b", True)),
@@ -117,6 +145,42 @@ def _service(description: str, base: str, back: str, desktop: str) -> list[tuple
         ("SuccessExitStatus", ("(aiai)", ([1], []))),  # its greeter has ended, as it should
         ("CollectMode", ("s", "inactive-or-failed")),
     ]
+
+
+def appears(path: str) -> bool:
+    """Whether the file is there in time: greetd makes it when it has started the session."""
+    ends_s = time.monotonic() + _START_S
+    while not os.path.exists(path):
+        if time.monotonic() >= ends_s:
+            return False
+        time.sleep(_LOOK_S)
+    return True
+
+
+def free_terminal() -> int:
+    """The number of a virtual terminal that nobody has open. Raises OSError."""
+    fd = os.open(_CONSOLE, os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        (number,) = _INT.unpack(fcntl.ioctl(fd, _VT_OPENQRY, bytes(_INT.size)))
+    finally:
+        os.close(fd)
+    if number < 1:
+        raise OSError(0, "all virtual terminals are in use", _CONSOLE)
+    return int(number)
+
+
+def home() -> str:
+    """The number of the terminal that greetd's greeter has; if it chose one itself, the one in front."""
+    import tomllib  # late: read for a login only
+
+    try:
+        found = tomllib.loads(read(_CONFIGURED))["terminal"]["vt"]
+        if isinstance(found, int):
+            return str(found)
+    except (tomllib.TOMLDecodeError, KeyError, TypeError):
+        pass  # greetd's own reader takes more than TOML
+    with open(_FOREGROUND) as file:
+        return file.read().strip().removeprefix("tty")
 
 
 def session(commands: str, folder: str) -> tuple[str, str] | None:

@@ -1,5 +1,6 @@
 """A systemd that is made up and knows one unit, held to org.freedesktop.systemd1(5)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,8 @@ class FakeUnit:
     job: int = 0
     refuses: str = ""  # an error's text for whoever starts a unit
     started: list[tuple[Any, ...]] = field(default_factory=list)
+    on_start: Callable[[], object] = lambda: None
+    stopped: list[str] = field(default_factory=list)
 
     def answer(self, path: str, method: str, body: tuple[Any, ...]) -> Reply:
         if method == "GetUnit":
@@ -24,8 +27,12 @@ class FakeUnit:
         if method == "GetAll":
             job = f"{PATH}/job/{self.job}" if self.job else "/"
             return "a{sv}", ({"ActiveState": ("s", self.state), "Job": ("(uo)", (self.job, job))},)
+        if method == "StopUnit":
+            self.stopped.append(body[0])
+            return "o", (f"{PATH}/job/2",)
         assert method == "StartTransientUnit"
         if self.refuses:
             raise Refusal("org.freedesktop.DBus.Error.InvalidArgs", self.refuses)
         self.started.append(body)
+        self.on_start()
         return "o", (f"{PATH}/job/1",)

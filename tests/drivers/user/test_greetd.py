@@ -53,6 +53,15 @@ def door(unit: FakeUnit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setattr(greetd, "_FOREGROUND", str(tmp_path / "active"))
     monkeypatch.setattr(greetd, "_COMMANDS", str(tmp_path / "environments"))
     monkeypatch.setattr(greetd, "_SESSIONS", str(tmp_path / "sessions"))
+    monkeypatch.setattr(greetd, "_CONFIGURED", str(tmp_path / "config.toml"))
+    monkeypatch.setattr(greetd, "free_terminal", lambda: 9)
+    monkeypatch.setattr(greetd, "_START_S", 0.2)
+
+    def run() -> None:
+        (config,) = (tmp_path / "run").glob("*.toml")
+        config.with_suffix(".ran").touch()
+
+    unit.on_start = run
     with closing(Greetd()) as driver:
         yield driver
 
@@ -81,14 +90,39 @@ def test_starts_a_greetd_for_one_session(unit: FakeUnit, door: Greetd, tmp_path:
     ((program_path, argv, _),) = found["ExecStart"]
     assert (program_path, argv[:2]) == ("/bin/true", ["/bin/true", "--config"])
     assert found["Environment"] == ["XDG_SESSION_TYPE=wayland", "XDG_SESSION_DESKTOP=sway"]
-    ((_, after, _),) = found["ExecStopPost"]
-    assert after[-2:] == [argv[2].removesuffix(".toml"), "7"]
+    base = argv[2].removesuffix(".toml")
+    for step in ("ExecStartPre", "ExecStopPost"):
+        ((_, script, _),) = found[step]
+        assert script[3:] == ["sh", "9", "7", base]
 
     config = tomllib.loads(Path(argv[2]).read_text())
     assert config["initial_session"] == {"user": "alice", "command": STARTED}
-    assert config["terminal"] == {"vt": "next"}
-    assert config["general"]["runfile"].startswith(str(tmp_path))
+    assert config["default_session"] == {"user": "alice", "command": "/bin/false"}
+    assert config["terminal"] == {"vt": 9, "switch": False}
+    assert config["general"]["runfile"] == f"{base}.ran"
     assert stat.S_IMODE(os.stat(argv[2]).st_mode) == 0o600
+    assert unit.stopped == []
+
+
+def test_does_not_leave_one_that_waits(unit: FakeUnit, door: Greetd) -> None:
+    unit.on_start = lambda: None  # somebody has turned to another terminal before it began
+    with pytest.raises(DriverError, match=r"cannot log in alice: greetd opened no session"):
+        door.enter(Entry("alice", OPEN))
+    assert unit.stopped == [unit.started[0][0]]
+
+
+@pytest.mark.parametrize(
+    ("config", "number"),
+    [
+        pytest.param("[terminal]\nvt = 1\n", "1", id="its own"),
+        pytest.param('[terminal]\nvt = "next"\n', "7", id="chosen by itself"),
+        pytest.param("vt = {", "7", id="no TOML"),
+        pytest.param("", "7", id="nothing"),
+    ],
+)
+def test_gives_the_screen_back_to_the_greeter(door: Greetd, tmp_path: Path, config: str, number: str) -> None:
+    (tmp_path / "config.toml").write_text(config)
+    assert greetd.home() == number
 
 
 def test_leaves_nothing_when_systemd_refuses(unit: FakeUnit, door: Greetd, tmp_path: Path) -> None:
@@ -150,3 +184,9 @@ def test_is_there_where_greetd_is(system_bus: PrivateBus, monkeypatch: pytest.Mo
     assert Greetd.available()
     monkeypatch.setattr(greetd, "_PROGRAMS", ("/nonexistent",))
     assert not Greetd.available()
+
+
+def test_finds_no_terminal_where_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(greetd, "_CONSOLE", os.devnull)
+    with pytest.raises(OSError, match="Inappropriate ioctl"):
+        greetd.free_terminal()
