@@ -8,6 +8,7 @@ list. Its rules:
    the same pass: look, diff, plan, act, look again. What woke us is forgotten.
 2. A kind has one job at a time, with a deadline. A job that passes it costs its
    own kind only: the kind is stuck until the call comes back, all others go on.
+   Who asks a kind a favour waits for its pass, if one was asked for before.
 3. Only the second look makes a kind ready, never an act that returned.
 4. Actions start by phase (`planner.may_run`), over all kinds.
 5. Nothing is saved while something holds: the disk may be the frozen one.
@@ -141,7 +142,7 @@ class Loop:
         jobs = []
         for track in self.tracks.values():
             if track.state in (State.IDLE, State.WAITING):
-                if track.asks:
+                if track.asks and not (track.owed and self._has_turn(track)):
                     jobs.append(self._ask(track))
                 elif track.look_is_due(now_s):
                     jobs.append(self._look(track))
@@ -258,6 +259,10 @@ class Loop:
             return False
         return planner.may_run(phase, others, held=held)
 
+    def _has_turn(self, track: Track) -> bool:
+        waiting = track.state is State.WAITING and self._may_act(track)
+        return waiting or track.look_is_due(self._now_s)
+
     def _begin(self, track: Track, state: State, allowed_s: float) -> int:
         self._jobs += 1
         track.job = self._jobs
@@ -291,10 +296,12 @@ class Loop:
             track.succeed()
         elif track.may_plan(settled, self._now_s):
             track.make_plan(self._setting.policy, self._now_s, self._setting.jitter())
+        track.owed = track.owed and bool(track.plan)
 
     def _act(self, track: Track) -> Job:
         number = self._begin(track, State.ACTING, type(track.resource).act_deadline_s)
         action = track.running = track.plan.pop(0)
+        track.owed = False
         kind, resource, store = track.kind, track.resource, self._store
         act = resource.act
         if self._setting.rehearse:

@@ -40,6 +40,7 @@ class Track:
     job: int = 0  # the number of the job under way; an answer to another one comes too late
     deadline_s: float = NEVER_S
     asks: deque[tuple[Callable[[], Any], Answer]] = field(default_factory=deque)
+    owed: bool = False  # a favour was done, and its own pass comes before the next one
 
     desired: Any = None
     managed: bool = False  # the document names this kind, and it can be followed here
@@ -180,8 +181,10 @@ class Track:
     def asked(self, result: Any, error: ReconcilerError | None) -> None:
         """A favour was done; look again, since it may have changed something."""
         _, answer = self.asks.popleft()
-        self.plan.clear()
-        self.state = State.IDLE
+        self.state = (
+            State.IDLE
+        )  # not waiting; but what it had planned is still to be done, and others wait for it
+        self.owed = True
         self.look_now()
         answer(result, error)
 

@@ -159,6 +159,23 @@ def test_a_favour_is_done_between_jobs_and_looked_after() -> None:
     assert (answers, world.kinds["lamp"].looks) == ([(7, None)], 2)
 
 
+def test_a_kind_is_not_kept_from_its_own_work_by_who_asks_it_all_the_time() -> None:
+    world = World({"lamp": Lamps()})
+    answers: list[Any] = []
+
+    def ask_again(result: Any, error: ReconcilerError | None) -> None:
+        answers.append(result)
+        world.loop.ask("lamp", lambda: 7, ask_again)
+
+    ask_again(None, None)
+    world.offer(1, lamp=LIT)
+    for _ in range(10):
+        for job in world.start():
+            world.finish(job)
+    assert world.kinds["lamp"].state == LIT
+    assert len(answers) > 3
+
+
 # Enforcing
 
 

@@ -59,6 +59,19 @@ def test_it_waits_neither_for_a_look_that_failed_nor_for_one_that_hangs() -> Non
     assert world.loop.tracks["b"].state is State.STUCK
 
 
+def test_a_favour_done_by_who_goes_lets_nobody_enter_before() -> None:
+    world = Story("a", "b", "c")
+    world.offer(1, a=COME, b=GO, c={"lit": True})
+    [act] = world.settle_until("c", "act")  # a and b wait for it
+    assert world.loop.tracks["b"].state is State.WAITING
+    world.loop.ask("b", lambda: 7, lambda result, error: None)
+    [ask] = world.start()
+    world.finish(act)
+    world.finish(ask)
+    world.settle("b")  # it looks again
+    assert world.acts == ["c.lit"]
+
+
 def test_what_failed_for_good_does_not_keep_the_next_from_its_turn() -> None:
     world = Story("a", "b")
     world.kinds["b"].stuck = DriverError("cannot go")
