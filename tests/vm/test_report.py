@@ -1,6 +1,7 @@
 """The inventory of a real guest, against what its own tools say."""
 
 from functools import partial
+from shlex import quote
 from typing import Any
 
 import pytest
@@ -51,6 +52,22 @@ rpmbuild --quiet --define '_topdir /tmp/rpm' -bb /tmp/thing.spec
 rpm --dbpath /var/lib/rpm --nodeps -i /tmp/rpm/RPMS/noarch/thing-1.2-3.noarch.rpm
 """
 
+# Databases as their own tools write them: none of these is in Debian's smallest guest.
+APPS = r"""
+mkdir -p /lib/apk/db /var/lib/flatpak/repo /var/lib/snapd/snaps /snap/lxd/26200/meta
+printf 'P:musl\nV:1.2.4-r2\nA:x86_64\n\n' >/lib/apk/db/installed
+maps=/var/lib/flatpak/app/org.gnome.Maps/x86_64/stable
+mkdir -p $maps/0123456789abcdef && ln -s 0123456789abcdef $maps/active
+printf 'version: 5.19\n' >/snap/lxd/26200/meta/snap.yaml
+ln -s 26200 /snap/lxd/current
+"""
+LISTENERS = """
+import socket, time
+held = [socket.create_server(("127.0.0.1", 8125)), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)]
+held[1].bind(("::1", 8126))
+time.sleep(600)
+"""
+
 
 def inventory(host: Host, *items: str) -> dict[str, Any]:
     return dict(host.converge({"report": list(items)})["inventory"])
@@ -94,6 +111,48 @@ def test_packages_of_dpkg_and_rpm(guest: Guest, host: Host) -> None:
     (thing,) = [value for name, value in apps["rpm"].items() if name.startswith("thing")]
     assert thing["version"].startswith("1.2")
     assert thing["vendor"] == "Some Maker"
+
+
+def test_packages_of_apk_flatpak_and_snap(guest: Guest, host: Host) -> None:
+    guest.run(APPS)
+    configure(guest)
+    with again(guest, host) as later:
+        apps = inventory(later, "apps")["apps"]
+    assert apps["apk"] == {"musl": {"version": "1.2.4-r2", "arch": "x86_64"}}
+    assert apps["flatpak"]["org.gnome.Maps"]["commit"] == "0123456789ab"
+    assert apps["snap"] == {"lxd": {"version": "5.19", "revision": "26200"}}
+    assert "udev" in apps["dpkg"]
+
+
+def test_who_listens(guest: Guest, host: Host) -> None:
+    guest.run(f"systemd-run --quiet -p User=alice python3 -c {quote(LISTENERS)}")
+    guest.wait_until("grep -q 1FBE /proc/net/udp6")
+    sockets = inventory(host, "sockets")["sockets"]
+    assert sockets["tcp"]["127.0.0.1:8125"] == {"uid": 1000, "programs": ["python3"]}
+    assert sockets["udp"]["[::1]:8126"] == {"uid": 1000, "programs": ["python3"]}
+
+
+def test_a_restart_that_becomes_due(guest: Guest, host: Host) -> None:
+    assert inventory(host, "reboot", "pressure")["reboot"] == {"required": False, "why": []}
+    assert host.status["inventory"]["pressure"]["cpu"]["some"]["stalledS"] >= 0
+    guest.run("echo libc6 >/run/reboot-required.pkgs; touch /run/reboot-required")
+    host.until(lambda status: status["inventory"]["reboot"]["required"], 30)
+    assert host.status["inventory"]["reboot"]["packages"] == ["libc6"]
+    guest.run("cp -r /lib/modules/$(uname -r) /lib/modules/99.$(uname -r); rm /run/reboot-required*")
+    host.until(lambda status: status["inventory"]["reboot"].get("kernel", "").startswith("99."), 30)
+
+
+def test_what_this_guest_has_not_is_said(guest: Guest, host: Host) -> None:
+    host.apply({"report": ["smart", "load"]})
+    message = host.reason("report", "Unsupported")["message"]
+    assert message == "cannot read smart: udisks2 does not run in this guest"
+    assert host.status["inventory"].keys() == {"load"}
+
+
+def test_a_container_that_begins_is_noticed(guest: Guest, host: Host) -> None:
+    assert inventory(host, "containers")["containers"] == {"machines": {}}
+    guest.run("printf 'NAME=web\\nCLASS=container\\nSERVICE=systemd-nspawn\\n' >/run/systemd/machines/web")
+    host.until(lambda status: "web" in status["inventory"]["containers"]["machines"], 30)
 
 
 def test_disks_behind_raid_on_lvm_on_luks(guest: Guest, host: Host) -> None:

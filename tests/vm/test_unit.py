@@ -18,7 +18,7 @@ EVERYTHING = {
     "filesystems": "thawed",
     "hostname": "web-01",
     "power": "running",
-    "report": sorted(KEPT),
+    "report": sorted(KEPT.keys() - {"smart"}),  # its disks have none
     "session": "unlocked",
 }
 WAKEUPS_MAX = 2  # a minute, in a guest that has what its document says
