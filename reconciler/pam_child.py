@@ -30,7 +30,7 @@ _NO_SHELLS = ("nologin", "false", "true", "sync", "shutdown", "halt")  # each en
 _PROMPT_ECHO_OFF, _PROMPT_ECHO_ON = 1, 2
 _SUCCESS, _BUF_ERR, _CONV_ERR = 0, 5, 19
 _TTY = 3
-_SILENT, _NO_NULL = 0x8000, 0x0001
+_NO_NULL = 0x0001  # and not PAM_SILENT, with which pam_faillock(8) would not say that it has locked
 _AUTH = {6: "AccessDenied", 7: "WrongPassword", 10: "UnknownUser", 11: "AccountLocked"}
 _AUTH |= {12: "PasswordExpired", 13: "AccountExpired", 19: "MoreAsked", 30: "MoreAsked"}
 _ACCOUNT = {6: "AccessDenied", 7: "AccessDenied", 10: "UnknownUser", 12: "PasswordExpired"}
@@ -126,10 +126,10 @@ class Judge:
             if self._tty:
                 self._pam.pam_set_item(handle, _TTY, self._tty)
             if secret is not None:
-                code = self._pam.pam_authenticate(handle, _SILENT | _NO_NULL)
+                code = self._pam.pam_authenticate(handle, _NO_NULL)
                 if code != _SUCCESS:
                     return self._why(_AUTH.get(code, "NotJudged"))
-            code = self._pam.pam_acct_mgmt(handle, _SILENT | _NO_NULL)
+            code = self._pam.pam_acct_mgmt(handle, _NO_NULL)
             return "ok" if code == _SUCCESS else self._why(_ACCOUNT.get(code, "NotJudged"))
         finally:
             self._pam.pam_end(handle, code)

@@ -30,9 +30,9 @@ def rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def ask_pam(folder: Path, rules: str, secret: bytes | None = PASSWORD) -> str:
+def ask_pam(folder: Path, rules: str, secret: bytes | None = PASSWORD, user: str = "alice") -> str:
     (folder / "test").write_text(rules.replace("{check}", str(folder / "check")))
-    request: dict[str, Any] = {"user": "alice", "service": "test", "tty": "tty2", "folder": str(folder)}
+    request: dict[str, Any] = {"user": user, "service": "test", "tty": "tty2", "folder": str(folder)}
     taken: list[bytearray] = []
 
     def ask() -> bytearray:
@@ -85,6 +85,25 @@ def ask_pam(folder: Path, rules: str, secret: bytes | None = PASSWORD) -> str:
 )
 def test_says_why(rules: Path, text: str, secret: bytes | None, said: str) -> None:
     assert ask_pam(rules, text, secret) == said
+
+
+FAILLOCK = """\
+auth required pam_faillock.so preauth deny=1 even_deny_root dir={folder}/tally
+auth [success=2 default=ignore] pam_exec.so expose_authtok quiet {folder}/check
+auth required pam_faillock.so authfail deny=1 even_deny_root dir={folder}/tally
+auth requisite pam_deny.so
+auth required pam_permit.so
+account required pam_faillock.so dir={folder}/tally
+"""
+
+
+@pytest.mark.root
+def test_what_pam_has_locked_itself_is_told_from_a_wrong_password(rules: Path) -> None:
+    (rules / "tally").mkdir()
+    text = FAILLOCK.replace("{folder}", str(rules))
+    assert ask_pam(rules, text, PASSWORD, user="daemon") == "ok"
+    assert ask_pam(rules, text, b"wrong", user="daemon") == "WrongPassword"
+    assert ask_pam(rules, text, PASSWORD, user="daemon") == "AccountLocked"
 
 
 def test_every_reason_is_one_of_the_kind() -> None:
