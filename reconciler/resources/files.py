@@ -66,6 +66,7 @@ class Terms:
     uid: int | None = None
     gid: int | None = None
     backup: bool = False  # keep what was there as PATH~
+    secret: bool = False  # who could read what was there does not read this
 
 
 class Paths(Driver, Protocol):
@@ -315,6 +316,7 @@ class Files(Resource[Desired, Observed, Paths], kind="files"):
             uid=_number(value.get("owner"), "user", driver.user),
             gid=_number(value.get("group"), "group", driver.group),
             backup=value["backup"],
+            secret="secret" in value,
         )
         if action.verb == "adjust":
             driver.adjust(path, terms)

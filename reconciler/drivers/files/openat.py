@@ -352,18 +352,18 @@ def _dress(file: int, old: int | None, terms: Terms) -> None:
     with suppress(OSError):  # a folder's default would let in others than the mode says
         os.removexattr(file, _ACL)
     if kept is not None:
-        _copy_attributes(kept, file)
+        _copy_attributes(kept, file, labels_only=terms.secret)
     usual = before.st_mode & 0o777 if kept is not None else MODE_NEW
     os.fchmod(file, usual if terms.mode is None else terms.mode)
 
 
-def _copy_attributes(old: int, file: int) -> None:
+def _copy_attributes(old: int, file: int, *, labels_only: bool) -> None:
     try:
         names = os.listxattr(old)
     except OSError:
         return  # a filesystem without any
     for name in names:
-        if name == _ACL or name in _LABELS or name.startswith("user."):
+        if name in _LABELS or (not labels_only and (name == _ACL or name.startswith("user."))):
             os.setxattr(file, name, os.getxattr(old, name))
 
 

@@ -255,6 +255,8 @@ def test_keeps_attributes_and_takes_no_acl_from_the_folder(driver: Openat, shelf
     }
     driver.write(f"{shelf}/new", NEW, Terms(mode=0o660))
     assert os.listxattr(shelf / "new") == []
+    driver.write(str(motd), NEW, Terms(uid=0, gid=0, mode=0o640, secret=True))
+    assert os.listxattr(motd) == ["security.selinux"]  # and nobody reads it by the ACL of what was there
 
 
 @pytest.mark.root
