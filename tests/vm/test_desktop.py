@@ -24,6 +24,9 @@ PASSWORDS = {"alice": "wonder land", "bob": "builder's"}
 TERMINAL = (0x20, 0x30, 0x50)
 LOCKER = (0x80, 0x30, 0x30)
 TYPES = {"greetd": "wayland", "lightdm": "x11"}
+GREETER = "loginctl show-seat seat0 -P ActiveSession | xargs loginctl show-session | grep -x Class=greeter"
+# Units of sessions that have ended are gone, and with them what they did to the screen.
+NOTHING_OPENS = "! systemctl list-units --all --no-legend 'guest-reconciler-login-*' | grep -v running"
 LOCKERS = {"greetd": "swayidle", "lightdm": "xss-lock"}
 
 
@@ -53,19 +56,19 @@ def manager(request: pytest.FixtureRequest, guest: Desktop) -> str:
     """A display manager whose greeter has the screen."""
     name = str(request.param)
     guest.run(f"systemctl start {name}")
-    guest.wait_until(
-        "loginctl show-seat seat0 -P ActiveSession | xargs loginctl show-session | grep -x Class=greeter"
-    )
+    guest.wait_until(GREETER)
     return name
 
 
-def log_in(host: Host, user: str, password: str = "", **more: Any) -> None:
+def log_in(host: Host, user: str, password: str = "", *, reason: str = "InSync", **more: Any) -> None:
+    """Apply it, and wait until this is what the guest makes of it."""
     document = {"name": user, "state": "logged-in", "credential": {"fromFile": f"secrets/{user}"}} | more
     secret = b64encode((password or PASSWORDS[user]).encode()).decode()
     generation = host.call("spec")["generation"] + 1
-    host.call(
-        "apply", generation=generation, spec={"user": document}, secrets={"user": {"credential": secret}}
-    )
+    secrets = {"user": {"credential": secret}}
+    host.call("apply", generation=generation, spec={"user": document}, secrets=secrets)
+    wanted = {"observedGeneration": generation, "reason": reason}
+    host.until(lambda _: wanted.items() <= host.condition("user").items())
 
 
 def session(guest: Desktop, user: str) -> dict[str, str]:
@@ -85,12 +88,10 @@ def wait_ready(guest: Desktop, manager: str, user: str) -> None:
 def test_a_day_at_a_desktop(guest: Desktop, manager: str) -> None:
     with Host(guest.channel) as host:
         before = guest.text("loginctl list-sessions --no-legend")
-        log_in(host, "alice", "wrong")
-        host.reason("user", "WrongPassword")
+        log_in(host, "alice", "wrong", reason="WrongPassword")
         assert guest.text("loginctl list-sessions --no-legend") == before
 
         log_in(host, "alice")
-        host.reason("user", "InSync")
         alice = session(guest, "alice")
         wanted = {"Class": "user", "Seat": "seat0", "Type": TYPES[manager], "Active": "yes", "Remote": "no"}
         assert {key: alice[key] for key in wanted} == wanted
@@ -108,20 +109,20 @@ def test_a_day_at_a_desktop(guest: Desktop, manager: str) -> None:
 
         # The screen goes to bob; alice's session is kept, and locked before.
         log_in(host, "bob")
-        host.reason("user", "InSync")
         bob, kept = session(guest, "bob"), session(guest, "alice")
         assert (bob["Active"], bob["Type"]) == ("yes", TYPES[manager])
         assert (kept["Id"], kept["Active"], kept["LockedHint"]) == (alice["Id"], "no", "yes")
         wait_ready(guest, manager, "bob")
         guest.screenshot(f"{manager}-3-bob")
 
-        host.converge({"user": "bob logged-out"})
-        assert session(guest, "bob") == {}
         host.converge({"user": "alice logged-out"})
         assert session(guest, "alice") == {}
-        guest.wait_until(
-            "loginctl show-seat seat0 -P ActiveSession | xargs loginctl show-session | grep -x Class=greeter"
-        )
+        guest.wait_until(NOTHING_OPENS)
+        assert session(guest, "bob")["Active"] == "yes"
+        host.converge({"user": "bob logged-out"})
+        assert session(guest, "bob") == {}
+        guest.wait_until(NOTHING_OPENS)
+        guest.wait_until(GREETER)
         guest.wait_drawn()
         guest.screenshot(f"{manager}-4-greeter")
 
@@ -131,15 +132,12 @@ def test_a_session_without_a_locker_keeps_the_screen(guest: Desktop, manager: st
     """What is reported is what the session says: nobody takes the wish to lock for a lock."""
     with Host(guest.channel) as host:
         log_in(host, "alice")
-        host.reason("user", "InSync")
         wait_ready(guest, manager, "alice")
         guest.run(f"pkill -x {LOCKERS[manager]}")
         host.apply({"session": "locked"})
         host.reason("session", "NotConfirmed")
         assert session(guest, "alice")["LockedHint"] == "no"
-        log_in(host, "bob")
-        host.reason("user", "SeatBusy")
+        log_in(host, "bob", reason="SeatBusy")
         assert session(guest, "bob") == {}
         log_in(host, "bob", replace=True)
-        host.reason("user", "InSync")
         assert session(guest, "alice") == {}
