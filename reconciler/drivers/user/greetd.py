@@ -13,7 +13,7 @@ import time
 from contextlib import suppress
 from typing import Any, ClassVar
 
-from reconciler import display_manager
+from reconciler import display_unit
 from reconciler.dbus import Bus, BusError, NoAnswer, Peer
 from reconciler.errors import DriverError, Unsupported
 from reconciler.resources.user import Way
@@ -86,7 +86,7 @@ class Greetd(Way):
         self._bus.close()
 
     def doors(self) -> tuple[Door, ...]:
-        state = display_manager.state(self._bus, _UNIT)
+        state = display_unit.state(self._bus, _UNIT)
         if state == "down":
             return ()
         shut = "" if state == "up" else "greetd is just starting"
@@ -107,7 +107,7 @@ class Greetd(Way):
         except OSError as error:
             why = f"{error.filename or _CONSOLE}: {error.strerror}"
             raise DriverError(f"cannot log in {entry.user}: {why}") from error
-        properties = _service(f"Session of {entry.user} (greetd)", (str(number), back, base), desktop)
+        properties = _unit(f"Session of {entry.user} (greetd)", (str(number), back, base), desktop)
         try:
             self._bus.call(_SYSTEMD, "StartTransientUnit", "ssa(sv)a(sa(sv))", unit, "fail", properties, [])
         except NoAnswer:
@@ -122,9 +122,7 @@ class Greetd(Way):
             raise DriverError(f"cannot log in {entry.user}: greetd opened no session in {_START_S:g} s")
 
 
-def _service(
-    description: str, terms: tuple[str, str, str], desktop: str
-) -> list[tuple[str, tuple[str, Any]]]:
+def _unit(description: str, terms: tuple[str, str, str], desktop: str) -> list[tuple[str, tuple[str, Any]]]:
     """`terms`: the terminal's number, that of where the screen goes afterwards, and the files' base."""
     program = next(filter(os.path.exists, _PROGRAMS))
 

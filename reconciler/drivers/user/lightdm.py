@@ -8,7 +8,7 @@ ends by itself, and a session that had the screen is kept and locked.
 import os
 from typing import ClassVar
 
-from reconciler import display_manager
+from reconciler import display_unit
 from reconciler.dbus import Bus, BusError, NoAnswer, Peer
 from reconciler.errors import DriverError
 from reconciler.login_grant import Grant
@@ -44,7 +44,7 @@ class LightDm(Way):
         self._bus.close()
 
     def doors(self) -> tuple[Door, ...]:
-        state = display_manager.state(self._bus, _UNIT)
+        state = display_unit.state(self._bus, _UNIT)
         if state == "down":
             return ()
         try:

@@ -5,7 +5,7 @@ from contextlib import closing
 import pytest
 
 from reconciler.dbus import Bus
-from reconciler.display_manager import state
+from reconciler.display_unit import state
 from tests.bus import PrivateBus, program
 from tests.drivers.user.display_unit import FakeUnit
 
