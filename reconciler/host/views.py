@@ -128,6 +128,15 @@ def actions(plans: Mapping[str, Mapping[str, Json]]) -> list[dict[str, Json]]:
     return sorted(found, key=lambda action: order.get(flat(action.get("phase")), Phase.CHANGE))
 
 
+def hindrances(plans: Mapping[str, Mapping[str, Json]]) -> list[str]:
+    """A line for each kind that is not as desired, and for which nothing is planned all the same."""
+    return [
+        ": ".join(flat(word) for word in (kind, plan.get("reason", "?"), plan.get("message", "")) if word)
+        for kind, plan in sorted(plans.items())
+        if plan.get("ready") is False and not [*listed(plan.get("changes")), *listed(plan.get("actions"))]
+    ]
+
+
 def listed(value: Json) -> Iterator[dict[str, Json]]:
     yield from (item for item in value if isinstance(item, dict)) if isinstance(value, list) else ()
 

@@ -57,6 +57,7 @@ PLAN = st.dictionaries(st.sampled_from(["changes", "actions"]), SHAPES, max_size
 def test_any_plan_is_shown(plans: dict[str, Any]) -> None:
     assert views.change_lines(views.changes(plans)).replace("\n", "").isprintable()
     views.actions(plans)
+    views.hindrances(plans)
 
 
 def test_a_page_says_what_is_the_matter() -> None:

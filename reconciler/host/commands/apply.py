@@ -22,7 +22,7 @@ from reconciler.host.files import load, placed
 from reconciler.host.following import Follower, converged, hopeless, reached
 from reconciler.host.output import encode, escape, note, progress, say
 from reconciler.host.secrets import read_secrets
-from reconciler.host.views import actions, change_lines, changes
+from reconciler.host.views import actions, change_lines, changes, hindrances
 from reconciler.resource import Json
 
 if TYPE_CHECKING:
@@ -203,6 +203,8 @@ async def _plan(guest: "Guest", args: argparse.Namespace, document: "Document") 
             escape(f"{action.get('phase')}: {action['kind']}: {action.get('verb')} {action.get('target')}")
             + "\n"
         )
-    if not actions(plans):
+    for line in hindrances(plans):
+        note(line)
+    if not actions(plans) and not hindrances(plans):
         note("nothing to do")
     return Exit.DONE

@@ -108,6 +108,17 @@ def test_dry_run_in_the_guest(guest: Served, file: Path, reconciler: Reconciler)
     assert guest.guest.generation == 3
 
 
+def test_dry_run_of_what_the_guest_will_not_do(
+    guest: Served, file: Path, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = {"ready": False, "reason": "Forbidden", "message": "cannot manage hostname"}
+    plan |= {"changes": [], "actions": []}
+    monkeypatch.setattr(guest.guest, "do_plan", lambda params: {"digest": "", "kinds": {"hostname": plan}})
+    said = reconciler("apply", "-c", guest.channel, "-f", file, "--dry-run")
+    assert (said.code, said.out) == (0, "")
+    assert said.err == "hostname: Forbidden: cannot manage hostname\n"
+
+
 def test_what_the_guest_refuses_has_its_place_in_the_text(
     guest: Served, file: Path, reconciler: Reconciler
 ) -> None:
