@@ -295,7 +295,8 @@ class Files(Resource[Desired, Observed, Paths], kind="files"):
 
     @staticmethod
     def touches(desired: Desired) -> tuple[Touch, ...]:
-        return tuple(Touch("path", file.path) for file in desired.files)
+        kept = (f"{file.path}~" for file in desired.files if file.backup)
+        return tuple(Touch("path", path) for path in (*(file.path for file in desired.files), *kept))
 
     def act(self, action: Action) -> None:
         try:

@@ -311,6 +311,8 @@ def test_says_what_is_wrong_and_what_changed() -> None:
 
 def test_reaches_for_its_paths() -> None:
     assert Files.touches(Desired((hello(owner="alice"),))) == (Touch("path", MOTD),)
+    backed_up = Files.touches(Desired((hello(backup=True),)))
+    assert backed_up == (Touch("path", MOTD), Touch("path", f"{MOTD}~"))
 
 
 def test_a_digest_needs_no_openssl(monkeypatch: pytest.MonkeyPatch) -> None:
