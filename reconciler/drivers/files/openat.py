@@ -85,8 +85,12 @@ class Openat(Paths):
 
     def write(self, path: str, content: bytes | bytearray, terms: Terms) -> None:
         with self._acting("write", path) as folder, _regular(folder) as old:
-            with suppress(FileNotFoundError):  # an earlier attempt was cut off
-                os.unlink(SCRATCH, dir_fd=folder.fd)
+            try:
+                os.unlink(SCRATCH, dir_fd=folder.fd)  # an earlier attempt was cut off
+            except FileNotFoundError:
+                pass
+            except IsADirectoryError:
+                raise _Obstacle(f"{SCRATCH}, which is in the way, is a folder") from None
             with _fresh(folder) as (file, has_name):
                 _fill(file, content)
                 _dress(file, old, terms)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from reconciler.drivers.files import openat
 from reconciler.drivers.files.openat import Changes, Openat
 from reconciler.errors import DriverError, Forbidden
-from reconciler.file_states import CONTENT_BYTES_MAX, File, Seen, digest_of
+from reconciler.file_states import CONTENT_BYTES_MAX, SCRATCH, File, Seen, digest_of
 from reconciler.resource import Past, Watch, Watching
 from reconciler.resources.files import Desired, Files, Paths, Terms
 from tests.bus import readable
@@ -193,6 +193,14 @@ def test_removes(driver: Openat, etc: Path, motd: Path) -> None:
     driver.remove(str(motd), backup=False)
     driver.remove(str(motd), backup=False)  # nothing is left to do
     assert os.listdir(etc) == []
+
+
+def test_says_what_is_in_the_way_of_its_scratch(driver: Openat, motd: Path, etc: Path) -> None:
+    (etc / SCRATCH).mkdir()
+    with pytest.raises(
+        DriverError, match=rf"cannot write {motd}: {SCRATCH}, which is in the way, is a folder"
+    ):
+        driver.write(str(motd), NEW, PLAIN)
 
 
 def test_keeps_the_last_one_on_request(driver: Openat, etc: Path, motd: Path) -> None:
