@@ -37,7 +37,7 @@ _LOOK_S = 0.1
 _STOP_US = 30_000_000  # as greetd's own unit
 
 # Without `switch`, or the greeter that follows a session would take the screen, wherever that is by
-# then. This one ends at once, and greetd with it; a user's own, it needs nobody else's rights.
+# then. This one ends at once, and greetd with it.
 _CONFIG = """\
 [terminal]
 vt = {number}
@@ -48,7 +48,7 @@ runfile = "{base}.ran"
 user = "{user}"
 command = "{command}"
 [default_session]
-user = "{user}"
+user = "{greeter}"
 command = "/bin/false"
 """
 _SEAT0 = "org.freedesktop.login1 /org/freedesktop/login1/seat/seat0 org.freedesktop.login1.Seat"
@@ -101,9 +101,10 @@ class Greetd(Way):
         base, unit = f"{_RUN}/login-{name}", f"guest-reconciler-login-{name}.service"
         desktop, command = found
         try:
-            number, back = free_terminal(), home()
-            words = {"number": number, "base": base, "user": quoted(entry.user), "command": quoted(command)}
-            write(f"{base}.toml", _CONFIG.format(**words))
+            number, (back, greeter) = free_terminal(), home()
+            words = {"user": entry.user, "command": command, "greeter": greeter or entry.user}
+            quotable = {key: quoted(word) for key, word in words.items()}
+            write(f"{base}.toml", _CONFIG.format(number=number, base=base, **quotable))
         except OSError as error:
             why = f"{error.filename or _CONSOLE}: {error.strerror}"
             raise DriverError(f"cannot log in {entry.user}: {why}") from error
@@ -167,18 +168,23 @@ def free_terminal() -> int:
     return int(number)
 
 
-def home() -> str:
-    """The number of the terminal that greetd's greeter has; if it chose one itself, the one in front."""
+def home() -> tuple[str, str]:
+    """The number of the terminal that the guest's own greetd has, and its greeter's user.
+
+    Where greetd chose the terminal by itself, the one in front; empty where the user is not known.
+    """
     import tomllib  # late: read for a login only
 
     try:
-        found = tomllib.loads(read(_CONFIGURED))["terminal"]["vt"]
-        if isinstance(found, int):
-            return str(found)
-    except (tomllib.TOMLDecodeError, KeyError, TypeError):
-        pass  # greetd's own reader takes more than TOML
-    with open(_FOREGROUND) as file:
-        return file.read().strip().removeprefix("tty")
+        found = tomllib.loads(read(_CONFIGURED))
+    except tomllib.TOMLDecodeError:
+        found = {}  # greetd's own reader takes more than TOML
+    tables = {name: table for name, table in found.items() if isinstance(table, dict)}
+    number, greeter = tables.get("terminal", {}).get("vt"), tables.get("default_session", {}).get("user", "")
+    if not isinstance(number, int):
+        with open(_FOREGROUND) as file:
+            number = file.read().strip().removeprefix("tty")
+    return str(number), str(greeter)
 
 
 def session(commands: str, folder: str) -> tuple[str, str] | None:

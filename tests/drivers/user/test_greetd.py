@@ -112,17 +112,20 @@ def test_does_not_leave_one_that_waits(unit: FakeUnit, door: Greetd) -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "number"),
+    ("config", "expected"),
     [
-        pytest.param("[terminal]\nvt = 1\n", "1", id="its own"),
-        pytest.param('[terminal]\nvt = "next"\n', "7", id="chosen by itself"),
-        pytest.param("vt = {", "7", id="no TOML"),
-        pytest.param("", "7", id="nothing"),
+        pytest.param('[terminal]\nvt = 1\n[default_session]\nuser = "_greetd"', ("1", "_greetd"), id="all"),
+        pytest.param('[terminal]\nvt = "next"\n', ("7", ""), id="chosen by itself"),
+        pytest.param("vt = {", ("7", ""), id="no TOML"),
+        pytest.param("terminal = 1\n", ("7", ""), id="no tables"),
+        pytest.param("", ("7", ""), id="nothing"),
     ],
 )
-def test_gives_the_screen_back_to_the_greeter(door: Greetd, tmp_path: Path, config: str, number: str) -> None:
+def test_gives_the_screen_back_to_the_greeter(
+    door: Greetd, tmp_path: Path, config: str, expected: tuple[str, str]
+) -> None:
     (tmp_path / "config.toml").write_text(config)
-    assert greetd.home() == number
+    assert greetd.home() == expected
 
 
 def test_leaves_nothing_when_systemd_refuses(unit: FakeUnit, door: Greetd, tmp_path: Path) -> None:
