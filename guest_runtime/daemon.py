@@ -181,7 +181,7 @@ class Daemon:
         if len(self._awake) != len(self._loop.tracks):
             self._meet()
         for job in self._loop.step(now_s):
-            self._background(job.run, partial(self._done, job))
+            self._start(job)
         status = self._loop.status()
         agent = {"version": __version__, "bootId": self._boot_id, "protocol": wire.PROTOCOL}
         agent |= {"kinds": self._known(), "rehearsing": self.setting.rehearse}
@@ -201,6 +201,11 @@ class Daemon:
         times += [endpoint.due_s for endpoint in self.endpoints if endpoint.due_s is not None]
         wait_s = max(0.0, min(times) - now_s)
         return None if wait_s == float("inf") else wait_s
+
+    def _start(self, job: Job) -> None:
+        if job.kind in self._loop.tracks:
+            self._loop.tracks[job.kind].resource.secrets = self.safe.of(job.kind)
+        self._background(job.run, partial(self._done, job))
 
     def _done(self, job: Job, result: Any, error: ReconcilerError | None) -> None:
         self._loop.answer(job, result, error, boot_clock_s())
@@ -256,12 +261,11 @@ class Daemon:
         return sorted((self._loop.tracks.keys() | self.setting.asleep) - self._loop.unusable.keys())
 
     def _meet(self) -> None:
-        """Give each kind that is newly awake its secrets, and watch what it wants watched."""
+        """Watch what each kind that is newly awake wants watched."""
         for kind, track in self._loop.tracks.items():
             if kind in self._awake:
                 continue
             self._awake.add(kind)
-            track.resource.secrets = self.safe.of(kind)
             for driver in track.resource.drivers():
                 try:
                     watches = driver.watches() if isinstance(driver, Watching) else ()

@@ -97,7 +97,7 @@ class Methods:
         if accepted == "new" or secrets:  # a retry without them takes none away
             # A rehearsal needs to know that they came, and has no use for what they are.
             kept = {place: Secret(b"") for place in secrets} if self.rehearsing else secrets
-            self.safe.put(kept, self.clock_s())
+            self.safe.put(kept, self.clock_s(), of_another=accepted == "new")
             # Where a retry brings them, the agent may have begun anew since, and have looked without them.
             for kind in {kind for kind, _ in kept} & self.loop.tracks.keys():
                 self.loop.wake(kind)

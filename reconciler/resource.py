@@ -200,7 +200,7 @@ class Resource(ABC, Generic[DesiredT, ObservedT, DriverT]):
 
     def __init__(self, driver: Any) -> None:
         self.driver = driver  # DriverT, or a tuple of them where `several`
-        self.secrets: Secrets = NONE  # those of the document in force, for `observe` and `act`
+        self.secrets: Secrets = NONE  # those of the document that the call under way is for
 
     @staticmethod
     def expand(short: Json) -> dict[str, Json]:

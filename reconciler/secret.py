@@ -70,6 +70,9 @@ class Secret:
         raise TypeError("a secret is not copied")
 
 
+_Kept = dict[tuple[str, str], Secret]  # by kind and path
+
+
 class Secrets(Protocol):
     """What one kind sees of the secrets that came with the document in force."""
 
@@ -85,14 +88,23 @@ class Safe:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: dict[tuple[str, str], Secret] = {}
+        self._kept: _Kept = {}  # of one document; never those of another in the same mapping
         self._until_s = float("inf")
 
-    def put(self, secrets: Mapping[tuple[str, str], Secret], now_s: float) -> None:
-        """Keep these, by kind and path, and no others. `now_s` is the boot clock."""
+    def put(
+        self, secrets: Mapping[tuple[str, str], Secret], now_s: float, *, of_another: bool = True
+    ) -> None:
+        """Keep these, by kind and path, and no others. `now_s` is the boot clock.
+
+        `of_another`: they are of another document, and not for who acts for the one before.
+        """
         with self._lock:
-            self._wipe()
-            self._kept = dict(secrets)
+            for secret in self._kept.values():
+                secret.wipe()
+            self._kept.clear()
+            if of_another:
+                self._kept = {}
+            self._kept.update(secrets)
             self._until_s = now_s + SECRET_S if secrets else float("inf")
 
     def expire(self, now_s: float) -> None:
@@ -105,36 +117,26 @@ class Safe:
         return self._until_s
 
     def of(self, kind: str) -> Secrets:
-        return _OfKind(self, kind)
-
-    def has(self, kind: str, path: str) -> bool:
-        return (kind, path) in self._kept
-
-    def take(self, kind: str, path: str) -> Secret:
-        with self._lock:
-            secret = self._kept.pop((kind, path), None)
-        if secret is None:
-            raise Terminal(
-                f"cannot use the secret of {kind}.{path}: it is gone, used or older than {SECRET_S:g} s; "
-                "apply the document again"
-            )
-        return secret
-
-    def _wipe(self) -> None:
-        for secret in self._kept.values():
-            secret.wipe()
-        self._kept = {}
+        """Those of one kind, for one job: what comes with another document is not among them."""
+        return _OfKind(self._lock, self._kept, kind)
 
 
 class _OfKind:
-    def __init__(self, safe: Safe, kind: str) -> None:
-        self._safe, self._kind = safe, kind
+    def __init__(self, lock: threading.Lock, kept: _Kept, kind: str) -> None:
+        self._lock, self._kept, self._kind = lock, kept, kind
 
     def has(self, path: str) -> bool:
-        return self._safe.has(self._kind, path)
+        return (self._kind, path) in self._kept
 
     def take(self, path: str) -> Secret:
-        return self._safe.take(self._kind, path)
+        with self._lock:
+            secret = self._kept.pop((self._kind, path), None)
+        if secret is None:
+            raise Terminal(
+                f"cannot use the secret of {self._kind}.{path}: it is gone, used "
+                f"or older than {SECRET_S:g} s; apply the document again"
+            )
+        return secret
 
 
 def decoded(written: Any) -> dict[tuple[str, str], Secret]:

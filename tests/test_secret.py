@@ -53,10 +53,10 @@ def test_it_is_gone_after_its_time_whether_used_or_not() -> None:
     safe = safe_with_one(now_s=100.0)
     [kept] = safe._kept.values()
     safe.expire(100.0 + SECRET_S - 0.1)
-    assert safe.has("user", "credential")
+    assert safe.of("user").has("credential")
     assert safe.due_s == 100.0 + SECRET_S
     safe.expire(safe.due_s)
-    assert not safe.has("user", "credential")
+    assert not safe.of("user").has("credential")
     assert kept.data == bytes(len(WORD))
     assert safe.due_s == float("inf")
 
@@ -66,6 +66,26 @@ def test_another_document_takes_its_place() -> None:
     [kept] = safe._kept.values()
     safe.put({}, 1.0)
     assert kept.data == bytes(len(WORD))
+
+
+def test_who_acts_for_one_document_does_not_get_the_secret_of_the_next() -> None:
+    safe = safe_with_one()
+    acting = safe.of("user")
+    safe.put(decoded({"user": {"credential": written("another")}}), 1.0)
+    assert not acting.has("credential")
+    with pytest.raises(Terminal):
+        acting.take("credential")
+    with safe.of("user").take("credential") as secret:
+        assert secret.text() == "another"
+
+
+def test_a_retry_takes_the_secret_from_nobody() -> None:
+    safe = safe_with_one()
+    acting = safe.of("user")
+    safe.put(decoded({"user": {"credential": written()}}), 1.0, of_another=False)
+    with acting.take("credential") as secret:
+        assert secret.text() == WORD
+    assert not safe.of("user").has("credential")
 
 
 @pytest.mark.parametrize(

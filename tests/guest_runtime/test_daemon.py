@@ -17,8 +17,12 @@ import pytest
 from guest_runtime.daemon import Daemon
 from guest_runtime.validation import Validation
 from reconciler.errors import ReconcilerError
+from reconciler.guarding.kernel import boot_clock_s
 from reconciler.loop import Setting
 from reconciler.resource import Json
+from reconciler.secret import Secret
+from reconciler.track import Answer
+from tests.lamps import Lamps, lamp
 
 PATIENCE_S = 20.0
 ROOT = Path(__file__).parents[2]
@@ -167,6 +171,28 @@ def test_a_host_that_never_reads_keeps_nobody_waiting(start: Start) -> None:
     else:
         pytest.fail("the guest took 20 MB without an end")
     host.converge(1, {"hostname": "heard"})
+
+
+def test_each_job_has_the_secrets_of_the_document_that_it_was_begun_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = lamp("lamp", Lamps())
+    daemon = Daemon(Setting(resources={"lamp": kind}), [], str(tmp_path / "state"), Validation())
+    jobs: list[tuple[Callable[[], object], Answer]] = []
+    monkeypatch.setattr(daemon, "_background", lambda run, answer: jobs.append((run, answer)))
+    word = ("lamp", "word")
+    daemon.safe.put({word: Secret(b"first")}, boot_clock_s())
+    daemon._turn()
+    [(run, answer)] = jobs
+    looking = kind.secrets
+    assert looking.has("word")
+    daemon.safe.put({word: Secret(b"second")}, boot_clock_s())
+    assert not looking.has("word")
+    answer(run(), None)
+    daemon._loop.ask("lamp", lambda: None, lambda result, error: None)
+    daemon._turn()
+    with kind.secrets.take("word") as secret:
+        assert secret.data == b"second"
 
 
 def test_without_room_for_a_thread_a_call_fails_and_the_daemon_goes_on(

@@ -159,16 +159,16 @@ def test_secrets_are_kept_beside_the_document_and_not_in_it(tmp_path: Path) -> N
     methods.call("apply", params, answer)
     methods.validation.close()
     store.flush()
-    assert methods.safe.has("user", "credential")
+    assert methods.safe.of("user").has("credential")
     assert "kept" not in (tmp_path / "state.json").read_text()
     assert word not in str(told)
 
     # A retry without them takes none away; another document does.
     methods.call("apply", {"generation": 1, "spec": {"hostname": "web-01"}}, answer)
-    assert methods.safe.has("user", "credential")
+    assert methods.safe.of("user").has("credential")
     methods.call("apply", {"generation": 2, "spec": {"hostname": "web-02"}}, answer)
     methods.validation.close()
-    assert not methods.safe.has("user", "credential")
+    assert not methods.safe.of("user").has("credential")
 
     methods.call("apply", params | {"generation": 3, "secrets": {"user": word}}, answer)
     assert isinstance(told[-1][1], ReconcilerError)
@@ -178,7 +178,7 @@ def test_secrets_are_kept_beside_the_document_and_not_in_it(tmp_path: Path) -> N
     methods.rehearsing = True
     methods.call("apply", params | {"generation": 4}, answer)
     methods.validation.close()
-    with methods.safe.take("user", "credential") as secret:
+    with methods.safe.of("user").take("credential") as secret:
         assert secret.data == b""  # it came, and nobody will use it
 
 

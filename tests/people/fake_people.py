@@ -145,6 +145,7 @@ class Guest:
         self.generation += 1
         kept = {("accounts", f"users.{n}.password"): Secret(p.encode()) for n, p in secrets.items()}
         self.safe.put(kept, 0.0)
+        self.kind.secrets = self.safe.of("accounts")
 
     def plan(self) -> tuple[Action, ...]:
         past = Past(generation=self.generation, boot_id="b", deeds=dict(self.deeds))

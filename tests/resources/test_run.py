@@ -366,7 +366,7 @@ def test_from_nothing_to_a_result_that_is_kept() -> None:
     assert turn().acted
     assert Run.diff(BOTH, turn()) == ()
     assert len(driver.began) == 2
-    assert not safe.has("run", "tasks.login.stdin")
+    assert not safe.of("run").has("tasks.login.stdin")
 
 
 def test_a_preview_leaves_no_trace_and_has_every_secret() -> None:

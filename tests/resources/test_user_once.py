@@ -81,7 +81,7 @@ class World:
     def send(self, *, new: bool, password: bytes) -> None:
         self.generation += new or not self.generation
         self.loop.offer(Spec(self.generation, "sha256:0", DOCUMENT))
-        self.safe.put({("user", "credential"): Secret(password)}, self.now_s)
+        self.safe.put({("user", "credential"): Secret(password)}, self.now_s, of_another=new)
 
     def go_on(self, passed_s: float) -> None:
         """Let time pass, and all be done that is due; the agent may be killed at it."""
@@ -90,6 +90,7 @@ class World:
         self.loop.wake("user")
         for _ in range(STEPS_MAX):
             for job in self.loop.step(self.now_s):
+                self.kind.secrets = self.safe.of("user")
                 try:
                     self.loop.answer(job, job.run(), None, self.now_s)
                 except ReconcilerError as error:
