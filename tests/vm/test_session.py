@@ -96,9 +96,8 @@ def test_a_login_reaches_the_host_in_time(guest: Guest, host: Host) -> None:
         watch.until("SessionOpened", "from 127.0.0.1")
         watch.until("SessionClosed", "from 127.0.0.1")
         assert guest.finish(running).rc == 0
-    prompt(watch.delays_s("SessionOpened", "SessionNew", ""), "SessionOpened")
-    path = "/org/freedesktop/login1/session/"
-    prompt(watch.delays_s("SessionClosed", "PropertiesChanged", path), "SessionClosed")
+    for reason, member in (("SessionOpened", "SessionNew"), ("SessionClosed", "SessionRemoved")):
+        prompt(watch.delays_s(reason, member, "/org/freedesktop/login1"), reason)
 
 
 def test_a_remote_session_is_told_and_ended(guest: Guest, host: Host) -> None:
