@@ -8,6 +8,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from select import EPOLLIN, epoll
 
@@ -221,12 +222,14 @@ def _ran(command: Sequence[str], stdin: str) -> Ended:
 class _Changes:
     """A `Watch` on the databases, and on keys that come and go with the document.
 
-    `follow` is called in a job's thread, `drain` in the daemon's.
+    `follow` is called in a job's thread, `drain` in the daemon's, which is rung for to take over.
     """
 
     def __init__(self, etc: str) -> None:
         self._etc = etc
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poll = epoll()
+        self._poll.register(self._bell, EPOLLIN)
         self._homes: frozenset[str] | None = None
         self._folders: Folders | None = None
         self._coming: deque[Folders] = deque()
@@ -245,9 +248,12 @@ class _Changes:
         self._poll.register(folders.fileno(), EPOLLIN)
         self._homes = homes
         self._coming.append(folders)
+        os.eventfd_write(self._bell, 1)
 
     def drain(self) -> bool:
         changed = False
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._bell)
         while self._coming:
             old, self._folders = self._folders, self._coming.popleft()
             if old is not None:
@@ -260,6 +266,7 @@ class _Changes:
         if self._folders is not None:
             self._folders.close()
         self._poll.close()
+        os.close(self._bell)
 
 
 def _is_home(account: Account) -> bool:

@@ -333,3 +333,12 @@ def test_wakes_when_a_database_or_a_key_changes(driver: Shadow, guest: Path, wat
     (guest / "etc/motd").write_text("hello\n")
     assert not watch.drain()
     assert stat.S_ISREG(os.stat(guest / "etc/motd").st_mode)
+
+
+def test_no_descriptor_is_left_however_often_other_homes_are_followed(driver: Shadow, watch: Watch) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(9):
+        driver.follow([f"/home/{number}"])
+        assert readable(watch.fileno())
+        watch.drain()
+    assert len(os.listdir("/proc/self/fd")) <= before + 1
