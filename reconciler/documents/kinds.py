@@ -83,7 +83,8 @@ def _long_form(kind: Kind, value: Json) -> tuple[Json, list[Finding]]:
             Finding((kind.kind,), wording.complaint(rule, f"must be {wording.expected(rule)}", value))
         ]
     if not _fits_type(short.rule, value):
-        words = f"must be {wording.expected(short.rule)}, or a mapping"
+        expected = wording.expected(short.rule)
+        words = f"must be {expected}" if expected == "a mapping" else f"must be {expected}, or a mapping"
         return {}, [Finding((kind.kind,), wording.complaint(short.rule, words, value))]
     normal, found = _checked(kind, short, value)
     if found and isinstance(value, str) and value in kind.rules:

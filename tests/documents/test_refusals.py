@@ -182,6 +182,11 @@ REFUSALS = [
         "report: []", ["f:1:9: spec.report: must have at least 1 entry (got 0)"], id="an empty list"
     ),
     pytest.param(
+        "units: nginx",
+        ['f:1:8: spec.units: must be a mapping (got "nginx")'],
+        id="a word where both forms are mappings",
+    ),
+    pytest.param(
         "report: {memory: 5s}",
         ['f:1:18: spec.report.memory: must be a mapping (got "5s")'],
         id="a word for a mapping",
