@@ -51,6 +51,13 @@ def session(guest: Guest, user: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in guest.text(f"loginctl show-session {id}").splitlines())
 
 
+def places_of_the_password(guest: Guest) -> str:
+    """Where it can be read now: arguments, environments, what the agent and the journal keep."""
+    guest.run(f"printf %s%s {FIRST} {SECOND} >/dev/shm/sought")
+    found = guest.run(f"grep -srlaf /dev/shm/sought {SEARCHED}", check=False).out
+    return found + guest.run("journalctl -b --no-pager | grep -af /dev/shm/sought", check=False).out
+
+
 def failures(guest: Guest) -> int:
     return int(guest.text(FAILURES))
 
@@ -74,9 +81,7 @@ def test_logs_in_with_a_password_and_locks_who_was_there(guest: Guest, host: Hos
     with again(guest, host) as host:
         ready(host)
         assert session(guest, "bob")["Id"] == bob["Id"]
-        guest.run(f"printf %s%s {FIRST} {SECOND} >/dev/shm/sought")
-        assert guest.run(f"grep -srlaf /dev/shm/sought {SEARCHED}", check=False).out == ""
-        assert guest.run("journalctl -b --no-pager | grep -caf /dev/shm/sought", check=False).out == "0"
+        assert places_of_the_password(guest) == ""
 
         host.converge({"user": "bob logged-out"})
         assert session(guest, "bob") == {}
@@ -122,8 +127,10 @@ def test_each_refusal_has_its_reason(guest: Guest, host: Host) -> None:
 def test_an_agent_that_dies_meanwhile_never_tries_again(guest: Guest, host: Host) -> None:
     set_password(guest)
     guest.run("sed -i '1i auth optional pam_faildelay.so delay=8000000' /etc/pam.d/guest-reconciler")
-    generation = apply(host, "wrong", name="bob")
+    generation = apply(host, PASSWORD + "x", name="bob")
     guest.wait_until(f"({FAILURES}) | grep -x 1")  # PAM now waits, as it does after a failure
+    assert places_of_the_password(guest) == ""
+    assert guest.text("pgrep -cf pam_chil[d]") == "1"  # it still has it
     signal_agent(guest, "KILL")
     with again(guest, host) as host:
         host.reason("user", "OutcomeUnknown")
