@@ -29,8 +29,8 @@ class Pluggable(Guest):
 
     def plug_processor(self) -> None:
         free = [slot for slot in self.qmp("query-hotpluggable-cpus") if "qom-path" not in slot]
-        slot = min(free, key=lambda slot: int(slot["props"]["socket-id"]))
-        self.qmp("device_add", driver=slot["type"], id=f"cpu{slot['props']['socket-id']}", **slot["props"])
+        slot = min(free, key=lambda slot: int(slot["props"]["core-id"]))
+        self.qmp("device_add", driver=slot["type"], id=f"cpu{slot['props']['core-id']}", **slot["props"])
 
     def plug_memory(self, mib: int = 256) -> None:
         self.qmp("object-add", **{"qom-type": "memory-backend-ram", "id": "plugged", "size": mib * MIB})
