@@ -117,8 +117,9 @@ async def _apply(guest: "Guest", args: argparse.Namespace, document: "Document")
     # Said along, because after a reconnect another guest may be at the other end.
     named = (document.name or args.guest) and PLACE not in args.channel
     name = guest.hello.name if named else ""
-    put = partial(guest.apply, document.normal, guest=name, secrets=partial(read_secrets, document))
-    applied = await put(again=args.again)
+    secrets = partial(read_secrets, document)
+    put = partial(guest.apply, document.normal, guest=name, again=args.again, secrets=secrets)
+    applied = await put()
     result = {
         "guest": document.name or args.guest or guest.hello.name,
         "generation": applied.generation,

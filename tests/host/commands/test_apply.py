@@ -81,6 +81,23 @@ def test_wait_for_a_guest_that_loses_its_document(guest: Served, file: Path, rec
     assert guest.guest.spec == {"hostname": {"static": "web-02"}}
 
 
+def test_what_is_lost_of_a_document_applied_again_is_applied_again(
+    guest: Served, file: Path, reconciler: Reconciler
+) -> None:
+    same = {"hostname": {"static": "web-02"}}
+
+    def lose(method: str) -> None:
+        if method == "subscribe":
+            guest.guest.on_call = lambda _: None
+            guest.guest.lose(3, same)
+
+    guest.guest.adopt(3, same)
+    guest.guest.on_call = lose
+    said = reconciler("apply", "-c", guest.channel, "-f", file, "--again", "--wait")
+    assert (said.code, said.out) == (0, "web-01 applied: generation 4\n")
+    assert guest.guest.generation == 4
+
+
 def test_wait_in_vain(guest: Served, file: Path, reconciler: Reconciler) -> None:
     guest.guest.reasons["hostname"] = "Drifted"
     said = reconciler("apply", "-c", guest.channel, "-f", file, "--wait=2")
