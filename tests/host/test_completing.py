@@ -39,7 +39,7 @@ def _complete(cwd: Path, *words: str) -> list[str]:
         pytest.param(["get", "-o", "j"], ["json"], id="value-with-a-start"),
         pytest.param(["apply", "--dry-run", "="], ["client", "guest"], id="value-behind-an-equals-sign"),
         pytest.param(["apply", "--dry-run", "=", "g"], ["guest"], id="start-behind-an-equals-sign"),
-        pytest.param(["get", "-o", "json", "s"], ["status", "spec", "session"], id="argument"),
+        pytest.param(["get", "-o", "json", "s"], ["status", "spec", "services", "session"], id="argument"),
         pytest.param(["explain", "h"], ["hostname"], id="kind"),
         pytest.param(["wait", "--for", "Conv"], ["Converged", "Converging"], id="phase"),
         pytest.param(["completion", ""], ["bash", "zsh", "fish"], id="shells"),
