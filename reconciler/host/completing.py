@@ -50,7 +50,7 @@ def _words(parser: argparse.ArgumentParser, open_words: Mapping[str, tuple[str, 
         yield Word(
             names=tuple(action.option_strings),
             help=" ".join((action.help or "").split()),
-            # What may be left out is written with =, so the next word is its value only if it is one of a few.
+            # A value that may be left out is written with =; as the next word only if it is one of a few.
             takes_value=(action.nargs is None and bool(metavar))
             or (action.nargs in (None, "?") and bool(choices)),
             choices=choices,
