@@ -123,8 +123,9 @@ def test_what_somebody_changes_is_put_right_and_reported(guest: Guest, host: Hos
     guest.wait_until("getent passwd carol | grep -q /bin/bash && id -nG carol | grep -qx 'carol adm'")
     drifted(host)
     other = key(guest, "other")
-    guest.run(f"su carol -c 'echo {other} >~/.ssh/authorized_keys; chmod 666 ~/.ssh/authorized_keys'")
+    guest.run(f"su carol -c 'echo {other} >~/.ssh/authorized_keys'")
     guest.wait_until("grep -q managed-by-guest-reconciler /home/carol/.ssh/authorized_keys")
+    guest.run("su carol -c 'chmod 666 ~/.ssh/authorized_keys'")  # sshd would take no key from it
     guest.wait_until("test $(stat -c %a /home/carol/.ssh/authorized_keys) = 644")
     assert comes_in(guest)
     guest.wait_until("userdel carol", 60)  # what her login has left ends by itself
