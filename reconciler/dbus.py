@@ -12,7 +12,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +21,7 @@ from reconciler.errors import DriverError
 
 CALL_S = 4.0  # below the 5 s that a look may take; a daemon that is alive answers in milliseconds
 _READ_BYTES = 16 * 1024  # a reply to GetAll has some 2 KiB
+_AT_ONCE_MAX = 32  # calls without a reply; a bus lets one connection have at least 128
 _ROUNDS_MAX = 64  # 1 MiB of signals at a time; more of them must not hold the loop
 _NOT_CARRIED_ON = ("NoReply", "TimedOut", "Timeout", "Disconnected")  # below org.freedesktop.DBus.Error
 
@@ -75,23 +76,49 @@ class Bus:
 
         address = DBusAddress(peer.path, bus_name=peer.name, interface=peer.interface)
         message = new_method_call(address, method, signature or None, body)
+        (reply,) = self._exchange([message], method, timeout_s)
+        return _body(reply, method)
+
+    def _exchange(self, messages: Sequence[Any], method: str, timeout_s: float) -> list[Any]:
         deadline_s = time.monotonic() + timeout_s
         with self._turn:
             self._signals.revive(deadline_s)
             connection = self._ready(deadline_s)
             try:
-                reply = connection.ask(message, deadline_s)
+                return connection.ask_all(messages, deadline_s)
             except OSError as error:
                 self._drop()
                 why = str(error.strerror or error or "no answer in time")
                 raise NoAnswer(f"cannot tell what became of {method}: {why}") from error
-        return _body(reply, method)
 
     def properties(self, peer: Peer) -> dict[str, Any]:
         """All properties of the interface, out of their variants."""
         everything = Peer(peer.name, peer.path, "org.freedesktop.DBus.Properties")
         (found,) = self.call(everything, "GetAll", "s", peer.interface)
         return {name: value for name, (_, value) in found.items()}
+
+    def properties_of(self, peers: Sequence[Peer]) -> list[dict[str, Any] | None]:
+        """As `properties`, of several objects that are asked at once; None for one that is gone."""
+        from jeepney import DBusAddress, new_method_call  # late, as above
+
+        interface, replies = "org.freedesktop.DBus.Properties", []
+        for first in range(0, len(peers), _AT_ONCE_MAX):
+            messages = [
+                new_method_call(
+                    DBusAddress(p.path, bus_name=p.name, interface=interface), "GetAll", "s", (p.interface,)
+                )
+                for p in peers[first : first + _AT_ONCE_MAX]
+            ]
+            replies += self._exchange(messages, "GetAll", CALL_S)
+        out: list[dict[str, Any] | None] = []
+        for reply in replies:
+            try:
+                (found,) = _body(reply, "GetAll")
+            except BusError:
+                out.append(None)
+            else:
+                out.append({name: value for name, (_, value) in found.items()})
+        return out
 
     def watch(self) -> "_Signals":
         """A `Watch` that begins with the next call."""
@@ -241,13 +268,24 @@ class _Connection:
         self.ask(new_method_call(address, "Hello"), deadline_s)
 
     def ask(self, message: Any, deadline_s: float) -> Any:
-        """Send a call and wait for its reply; whatever else comes is not for us."""
-        self._serial += 1
-        self._within(deadline_s).sendall(message.serialise(serial=self._serial))
+        """Send a call and wait for its reply."""
+        (reply,) = self.ask_all([message], deadline_s)
+        return reply
+
+    def ask_all(self, messages: Sequence[Any], deadline_s: float) -> list[Any]:
+        """Send calls and wait for all replies, in the calls' order; whatever else comes is not for us."""
+        replies: dict[int, Any] = {}
+        for message in messages:
+            self._serial += 1
+            replies[self._serial] = None
+            self._within(deadline_s).sendall(message.serialise(serial=self._serial))
         while True:
             while (reply := self._parser.get_next_message()) is not None:
-                if reply.header.fields.get(5) == self._serial:  # REPLY_SERIAL
-                    return reply
+                serial = reply.header.fields.get(5)  # REPLY_SERIAL
+                if serial in replies:
+                    replies[serial] = reply
+            if all(reply is not None for reply in replies.values()):
+                return list(replies.values())
             self._parser.add_data(self._read(deadline_s))
 
     def receive(self) -> list[Any]:

@@ -47,6 +47,19 @@ def test_calls_and_properties(bus: Bus) -> None:
         assert bus.properties(LAMP) == {"Lit": True, "Names": ["a", "b"]}
 
 
+def test_many_are_asked_at_once_and_answer_in_their_order(bus: Bus) -> None:
+    def lamps(path: str, method: str, body: tuple[Any, ...]) -> Reply | None:
+        if path == "/lamp/7":
+            raise Refusal("org.freedesktop.DBus.Error.UnknownObject", "it is gone")
+        return "a{sv}", ({"Path": ("s", path)},)
+
+    paths = [f"/lamp/{number}" for number in range(70)]  # more than are asked at once
+    with program(NAME, lamps):
+        found = bus.properties_of([Peer(NAME, path, NAME) for path in paths])
+        assert bus.properties_of([]) == []
+    assert found == [None if path == "/lamp/7" else {"Path": path} for path in paths]
+
+
 def test_errors_have_their_name(bus: Bus) -> None:
     with program(NAME, lamp), pytest.raises(BusError, match="cannot Explode: it is broken") as caught:
         bus.call(LAMP, "Explode")
