@@ -36,7 +36,7 @@ from reconciler.resource import (
 )
 
 BUSY_S = 10.0  # between two looks whether the processes of an account have ended
-FAILED_S = 60.0  # until what failed for one account is tried again; others must not wait for it
+FAILED_S = 15.0  # until what failed for one account is tried again; others must not wait for it
 _NAMED_MAX = 5  # in one message; the rest is said when these are mended
 _WORDS = {"present": {}, "absent": {"state": "absent"}, "locked": {"locked": True}}
 

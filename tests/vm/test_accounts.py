@@ -129,7 +129,7 @@ def test_what_somebody_changes_is_put_right_and_reported(guest: Guest, host: Hos
     guest.wait_until("test $(stat -c %a /home/carol/.ssh/authorized_keys) = 644")
     assert comes_in(guest)
     guest.wait_until("userdel carol", 60)  # what her login has left ends by itself
-    guest.wait_until("id carol")
+    guest.wait_until("id carol", 60)
     host.reason("accounts", "InSync")
 
     # Only ours go, and what the document no longer names stays as it is.
