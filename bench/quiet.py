@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.guest import Guest, interpreter
 from bench.table import Line
-from reconciler.items import KEPT
+from reconciler.subjects.items import KEPT
 
 QUIET_S = 60.0
 _SETTLED_S = 90.0  # the process that reads documents leaves after 30 s

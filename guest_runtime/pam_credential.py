@@ -1,7 +1,7 @@
 """What pam_exec(8) runs for a display manager: asks the agent whether it lets a user in.
 
 Exit code 0: the agent lets this user in at this service now. 1: it does not, or there is no
-login of its under way; PAM then goes on as if it had not asked. See reconciler/login_grant.py.
+login of its under way; PAM then goes on as if it had not asked. See reconciler/facilities/login_grant.py.
 """
 
 import json

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from reconciler.errors import Unsupported
+from reconciler.facilities.sysblock import SYS, UDEV, entries, properties, text
+from reconciler.facilities.uevents import Uevents
 from reconciler.resource import Json, Watch
 from reconciler.resources.report import Source
-from reconciler.sysblock import SYS, UDEV, entries, properties, text
-from reconciler.uevents import Uevents
 
 _DISKS_MAX = 256  # the first by name; as many as virtio-scsi shows of one target
 _PARTITIONS_MAX = 128  # the first by name; what a GPT usually has room for

@@ -9,13 +9,13 @@ from contextlib import suppress
 from fnmatch import fnmatchcase
 
 from reconciler.errors import DriverError, Forbidden
+from reconciler.facilities.sysblock import beneath
 from reconciler.guarding import hooks, kernel, ledger, rescue
 from reconciler.guarding.link import Link, LinkLost, LinkSilent
-from reconciler.mounts import Line, Mount, hidden, parse, why_not
 from reconciler.policy import covers
 from reconciler.resource import Json, Watch
 from reconciler.resources.filesystems import Freeze, Freezer, PastFreeze, Seen
-from reconciler.sysblock import beneath
+from reconciler.subjects.mounts import Line, Mount, hidden, parse, why_not
 
 MOUNTINFO = "/proc/self/mountinfo"
 _THAW_S = 2.0  # a thaw takes milliseconds; after this the guardian is taken for hung, and done without

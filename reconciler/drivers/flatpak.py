@@ -8,10 +8,10 @@ from itertools import islice
 from typing import ClassVar
 
 from reconciler.errors import DriverError
-from reconciler.inotify import Folders
+from reconciler.facilities.inotify import Folders
+from reconciler.facilities.sysblock import entries
 from reconciler.resource import Json, Watch
 from reconciler.resources.report import Source
-from reconciler.sysblock import entries
 
 FOLDER = "/var/lib/flatpak"
 

@@ -10,10 +10,10 @@ import socket
 import stat
 from contextlib import suppress
 
-from reconciler.dbus import Bus, Peer
 from reconciler.errors import DriverError
-from reconciler.inotify import Folders
-from reconciler.polled import PolledFile
+from reconciler.facilities.dbus import Bus, Peer
+from reconciler.facilities.inotify import Folders
+from reconciler.facilities.polled import PolledFile
 from reconciler.resource import Watch
 from reconciler.resources.hostname import Name, Names, Observed, fqdn_of, pretty_of, static_of
 

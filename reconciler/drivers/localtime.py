@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from reconciler.errors import DriverError
-from reconciler.inotify import CREATE, SETTLED, Folders
+from reconciler.facilities.inotify import CREATE, SETTLED, Folders
 from reconciler.resource import Json, Watch
 from reconciler.resources.report import Source
 

@@ -5,8 +5,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from reconciler.dbus import Bus, BusError, Peer
 from reconciler.errors import DriverError
+from reconciler.facilities.dbus import Bus, BusError, Peer
 from reconciler.resource import Json, Watch
 from reconciler.resources.report import Source
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from reconciler.dbus import Bus, BusError, NoAnswer, Peer
 from reconciler.errors import DriverError, Unsupported
-from reconciler.inotify import Folders
+from reconciler.facilities.dbus import Bus, BusError, NoAnswer, Peer
+from reconciler.facilities.inotify import Folders
 from reconciler.resource import Watch
 from reconciler.resources.power import Inhibitor, Machine, Scheduled, State, Switch, Verb, booted_s
 from reconciler.resources.session import Login, Sessions, Station

@@ -5,10 +5,10 @@ import time
 from collections.abc import Sequence
 from typing import ClassVar
 
-from reconciler.inotify import Folders
+from reconciler.facilities.inotify import Folders
+from reconciler.facilities.sysblock import entries, text
 from reconciler.resource import Json, Watch
 from reconciler.resources.report import Source
-from reconciler.sysblock import entries, text
 
 _FOLDER = "/run/systemd/machines"  # a file each, and a link for each unit; read as libsystemd reads it
 _MACHINES_MAX = 1000

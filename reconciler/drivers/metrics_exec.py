@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, ClassVar
 
-from reconciler.child import run
 from reconciler.errors import DriverError
+from reconciler.facilities.child import run
 from reconciler.resource import Json, Watch
 from reconciler.resources.report import Source
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from reconciler.errors import DriverError
-from reconciler.mounts import Line, hidden, parse
+from reconciler.facilities.sysblock import SYS, UDEV, beneath, numbers, properties
 from reconciler.resource import Json, Watch
 from reconciler.resources.report import Source
-from reconciler.sysblock import SYS, UDEV, beneath, numbers, properties
+from reconciler.subjects.mounts import Line, hidden, parse
 
 # The first is what the guest sees; a sandbox of systemd's gives the agent a table of its own.
 TABLES = ("/proc/1/mountinfo", "/proc/self/mountinfo")

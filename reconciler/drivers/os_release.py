@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from reconciler.errors import DriverError
-from reconciler.inotify import Folders
+from reconciler.facilities.inotify import Folders
 from reconciler.resource import Json, Watch
 from reconciler.resources.report import Source
 

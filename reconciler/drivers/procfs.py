@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from reconciler.errors import DriverError, Unsupported
-from reconciler.polled import PolledFile
+from reconciler.facilities.polled import PolledFile
 from reconciler.resource import Json, Watch
 from reconciler.resources.report import Source
 

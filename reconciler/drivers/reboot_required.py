@@ -6,10 +6,10 @@ import time
 from collections.abc import Sequence
 from typing import ClassVar
 
-from reconciler.inotify import Folders
+from reconciler.facilities.inotify import Folders
+from reconciler.facilities.sysblock import entries
 from reconciler.resource import Json, Watch
 from reconciler.resources.report import Source
-from reconciler.sysblock import entries
 
 # Who asks for a restart leaves a file in /run, which the restart takes away.
 _WORDS = {

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from sys import intern
 from typing import TYPE_CHECKING, ClassVar
 
-from reconciler.child import run
 from reconciler.errors import DriverError
-from reconciler.inotify import Folders
+from reconciler.facilities.child import run
+from reconciler.facilities.inotify import Folders
 from reconciler.resource import Json, Watch
 from reconciler.resources.report import Source
 

@@ -8,8 +8,8 @@ import os
 import time
 from collections.abc import Mapping
 
-from reconciler.child import run
 from reconciler.errors import DriverError, Unsupported
+from reconciler.facilities.child import run
 from reconciler.resources.power import Machine, Switch, Verb, booted_s
 
 _FOLDERS = ("/sbin", "/usr/sbin", "/bin", "/usr/bin")

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from reconciler.errors import DriverError
-from reconciler.inotify import Folders
+from reconciler.facilities.inotify import Folders
+from reconciler.facilities.sysblock import entries
 from reconciler.resource import Json, Watch
 from reconciler.resources.report import Source
-from reconciler.sysblock import entries
 
 _MOUNTS = ("/snap", "/var/lib/snapd/snap")  # most distributions; those without folders of their own in /
 _STATE = "/var/lib/snapd"

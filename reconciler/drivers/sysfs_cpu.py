@@ -5,11 +5,11 @@ import time
 from collections.abc import Sequence
 from typing import ClassVar
 
-from reconciler.cpulist import members
 from reconciler.errors import DriverError, Unsupported
+from reconciler.facilities.uevents import Uevents
 from reconciler.resource import Json, Watch
 from reconciler.resources.report import Source
-from reconciler.uevents import Uevents
+from reconciler.subjects.cpulist import members
 
 _FILE_BYTES_MAX = 16 * 1024  # the first processor's part of cpuinfo has 1.5 KiB, a list of processors 4
 _TOPOLOGY_CPUS_MAX = 512  # two small files for each: 10 ms in all

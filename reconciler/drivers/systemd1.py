@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar
 
-from reconciler.dbus import Bus, BusError, Peer
+from reconciler.facilities.dbus import Bus, BusError, Peer
+from reconciler.facilities.unit_log import last_lines
 from reconciler.resource import Json, Watch
 from reconciler.resources.report import Source
-from reconciler.unit_log import last_lines
 
 _NAME = "org.freedesktop.systemd1"
 _MANAGER = Peer(_NAME, "/org/freedesktop/systemd1", f"{_NAME}.Manager")

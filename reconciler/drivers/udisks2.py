@@ -8,8 +8,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from reconciler.dbus import Bus, Peer
 from reconciler.errors import Unsupported
+from reconciler.facilities.dbus import Bus, Peer
 from reconciler.resource import Json
 from reconciler.resources.report import Source
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from reconciler.errors import DriverError
-from reconciler.inotify import Folders
-from reconciler.polled import PolledFile
+from reconciler.facilities.inotify import Folders
+from reconciler.facilities.polled import PolledFile
 from reconciler.resource import Json, Watch
 from reconciler.resources.hostname import fqdn_of, static_of
 from reconciler.resources.report import Source

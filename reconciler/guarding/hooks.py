@@ -51,7 +51,7 @@ def find(folder: str = FOLDER, owner: int = 0) -> list[str]:
 def run(path: str, verb: str, deadline_s: float = HOOK_S) -> str:
     """Run one to its end; why it failed, or nothing. Blocks for at most the deadline and a second."""
     # Late: it imports dataclasses, which would double the guardian's start where there are no hooks.
-    from reconciler import child
+    from reconciler.facilities import child
 
     ended = child.run(
         ["/bin/sh", "-c", _SHELL, path, verb], deadline_s=deadline_s, output_bytes_max=_OUTPUT_BYTES_MAX

@@ -3,9 +3,9 @@
 import os
 import time
 
-from reconciler import mounts
 from reconciler.guarding import hooks, kernel
 from reconciler.guarding.ledger import PATH, Ledger
+from reconciler.subjects import mounts
 
 _PATIENCE_S = 1.0  # a living guardian whose agent died thaws within milliseconds; a hung one never does
 _LOOK_S = 0.02

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from reconciler.errors import ReconcilerError
-from reconciler.inotify import CREATE, MOVED_TO, Folders
+from reconciler.facilities.inotify import CREATE, MOVED_TO, Folders
 from reconciler.pump.line import KERNEL, Kernel, Line
 from reconciler.stream import Backoff, Data, Event, Trouble
 

@@ -16,10 +16,6 @@ from itertools import chain
 from typing import ClassVar, Protocol
 
 from reconciler.errors import DriverError, Fault, InvalidSpec, ReconcilerError
-from reconciler.people import changes as people
-from reconciler.people.acts import VERBS, actions, after
-from reconciler.people.changes import Account, Observed
-from reconciler.people.rules import FIELDS, NAME, USERS_MAX, User, user_of
 from reconciler.resource import (
     Action,
     Change,
@@ -34,6 +30,10 @@ from reconciler.resource import (
     Touch,
     Verdict,
 )
+from reconciler.subjects.people import changes as people
+from reconciler.subjects.people.acts import VERBS, actions, after
+from reconciler.subjects.people.changes import Account, Observed
+from reconciler.subjects.people.rules import FIELDS, NAME, USERS_MAX, User, user_of
 
 BUSY_S = 10.0  # between two looks whether the processes of an account have ended
 FAILED_S = 15.0  # until what failed for one account is tried again; others must not wait for it

@@ -17,7 +17,7 @@ from typing import ClassVar, Literal, Protocol
 
 from reconciler.errors import Fault, InvalidSpec
 from reconciler.resource import Action, Change, Driver, Json, Notice, Past, Phase, Resource, Rules, Verdict
-from reconciler.timekeeping import (
+from reconciler.subjects.timekeeping import (
     RTC_OFF_S,
     Estimate,
     Reading,

@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, Protocol
 
-from reconciler.cpulist import CPUS_MAX, listed, members
 from reconciler.errors import Fault, InvalidSpec, ReconcilerError
 from reconciler.resource import Action, Change, Driver, Json, Notice, Past, Phase, Resource, Rules, Verdict
+from reconciler.subjects.cpulist import CPUS_MAX, listed, members
 
 _LIST = r"[0-9]{1,4}(?:-[0-9]{1,4})?(?:,[0-9]{1,4}(?:-[0-9]{1,4})?)*"
 

@@ -15,7 +15,21 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol
 
 from reconciler.errors import DriverError, Fault, InvalidSpec, ReconcilerError
-from reconciler.file_states import (
+from reconciler.resource import (
+    Action,
+    Change,
+    Driver,
+    Json,
+    Notice,
+    Past,
+    Phase,
+    Resource,
+    Rules,
+    Touch,
+    Verdict,
+)
+from reconciler.secret import secret_field
+from reconciler.subjects.file_states import (
     CONTENT_CHARS_MAX,
     ID_MAX,
     MODE_NEW,
@@ -32,20 +46,6 @@ from reconciler.file_states import (
     octal,
     token_of,
 )
-from reconciler.resource import (
-    Action,
-    Change,
-    Driver,
-    Json,
-    Notice,
-    Past,
-    Phase,
-    Resource,
-    Rules,
-    Touch,
-    Verdict,
-)
-from reconciler.secret import secret_field
 
 FILES_MAX = 256  # as many tokens of one act are remembered, and a look opens each file
 LISTED_MAX = 5  # names in a message, for a person

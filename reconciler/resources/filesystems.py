@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from reconciler.errors import DriverError
-from reconciler.mounts import FROZEN_MAX, Mount, choose, fitting, one_of_each, show
 from reconciler.resource import (
     Action,
     Change,
@@ -30,6 +29,7 @@ from reconciler.resource import (
     Touch,
     Verdict,
 )
+from reconciler.subjects.mounts import FROZEN_MAX, Mount, choose, fitting, one_of_each, show
 
 LEASE_S = 60.0  # long enough for a snapshot of disks, short enough for users to wait through
 LEASE_S_MIN = 1.0  # below it, a lease ends before the host has heard of it

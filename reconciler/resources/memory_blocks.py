@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, Protocol
 
-from reconciler.cpulist import listed
 from reconciler.errors import DriverError, Fault, InvalidSpec, ReconcilerError
 from reconciler.resource import Action, Change, Driver, Json, Notice, Past, Phase, Resource, Rules, Verdict
+from reconciler.subjects.cpulist import listed
 
 Zone = Literal["movable", "kernel"]
 

@@ -19,7 +19,6 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Protocol
 
 from reconciler.errors import DriverError, Unsupported
-from reconciler.items import KEPT, Kept, bulk, significant
 from reconciler.resource import (
     Cancellable,
     Change,
@@ -32,6 +31,7 @@ from reconciler.resource import (
     Watch,
     Watching,
 )
+from reconciler.subjects.items import KEPT, Kept, bulk, significant
 
 MERGED = frozenset({"apps", "containers", "metrics"})  # mappings by source, joined from every source
 EVERY_S_MIN = 1  # below it, reading costs more than what it shows is worth

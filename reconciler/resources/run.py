@@ -31,7 +31,7 @@ from reconciler.resource import (
     Verdict,
 )
 from reconciler.secret import secret_field
-from reconciler.task import DEADLINE_S, ROOT, Outcome, Task
+from reconciler.subjects.task import DEADLINE_S, ROOT, Outcome, Task
 
 TASKS_MAX = 32  # with all that each may have written, an eighth of what a host takes in one message
 _DEADLINE_S_MAX = 86_400  # what runs for longer than a day is a service

@@ -29,8 +29,8 @@ from reconciler.resource import (
     Rules,
     Verdict,
 )
-from reconciler.unit_needs import OUTCOMES, Observed, Said, Step, Try, Want, foreseen, found, run_of
-from reconciler.units import NAME, NAME_CHARS_MAX, VITAL, Unit, full_name, short_name, why_not
+from reconciler.subjects.unit_needs import OUTCOMES, Observed, Said, Step, Try, Want, foreseen, found, run_of
+from reconciler.subjects.units import NAME, NAME_CHARS_MAX, VITAL, Unit, full_name, short_name, why_not
 
 JobVerb = Literal["start", "stop", "restart", "reload"]
 FileVerb = Literal["enable", "disable", "mask", "unmask"]

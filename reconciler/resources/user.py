@@ -31,7 +31,8 @@ from reconciler.resource import (
     Touch,
     Verdict,
 )
-from reconciler.seating import (
+from reconciler.secret import Secret, secret_field
+from reconciler.subjects.seating import (
     DEADLINE_S,
     LATER,
     REFUSALS,
@@ -48,7 +49,6 @@ from reconciler.seating import (
     obstacle,
     token_of,
 )
-from reconciler.secret import Secret, secret_field
 
 LOCK_S = 5.0  # a locker needs one or two seconds to draw, on a busy guest a few more
 SESSION_S = 20.0  # from an open door to the session: one second, and ten in a guest that is just starting

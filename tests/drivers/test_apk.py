@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from reconciler.drivers import apk
 from reconciler.drivers.apk import Apk, stanzas
 from reconciler.errors import DriverError
-from reconciler.inotify import Folders
+from reconciler.facilities.inotify import Folders
 from reconciler.resource import Watching
 from reconciler.resources.report import Source
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from reconciler import uevents
 from reconciler.drivers import block
 from reconciler.drivers.block import Block
 from reconciler.errors import Unsupported
+from reconciler.facilities import uevents
 from reconciler.resource import Json
 from reconciler.resources.report import Source
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from reconciler.drivers import collectd
 from reconciler.drivers.collectd import Collectd, fields_of, quoted, wanted_of
 from reconciler.errors import DriverError
-from reconciler.inotify import CLOSE_WRITE, Folders
+from reconciler.facilities.inotify import CLOSE_WRITE, Folders
 from reconciler.resources.report import Source
 
 SOURCE: Source = Collectd()  # holds the driver to its port, for the type checker

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from reconciler.drivers import dpkg
 from reconciler.drivers.dpkg import Dpkg, installed, vendor_of
 from reconciler.errors import DriverError
-from reconciler.inotify import Folders
+from reconciler.facilities.inotify import Folders
 from reconciler.resources.report import Source
 
 SOURCE: Source = Dpkg()  # holds the driver to its port, for the type checker

@@ -12,8 +12,8 @@ import pytest
 from reconciler.drivers.fifreeze import FiFreeze
 from reconciler.errors import DriverError, Forbidden
 from reconciler.guarding.ledger import Ledger
-from reconciler.mounts import Mount, choose
 from reconciler.resources.filesystems import Freeze, Freezer, PastFreeze
+from reconciler.subjects.mounts import Mount, choose
 from tests.loop_mounts import PATIENCE_S, Writer, loop_mount, private_mounts, run
 
 FREEZER: type[Freezer] = FiFreeze  # holds the driver to its port, for the type checker

@@ -9,7 +9,7 @@ import pytest
 from reconciler.drivers import flatpak
 from reconciler.drivers.flatpak import Flatpak
 from reconciler.errors import DriverError
-from reconciler.inotify import Folders
+from reconciler.facilities.inotify import Folders
 from reconciler.resource import Watching
 from reconciler.resources.report import Source
 

@@ -4,7 +4,7 @@ from contextlib import closing
 from pathlib import Path
 
 from reconciler.drivers.machined import Machined
-from reconciler.inotify import Folders
+from reconciler.facilities.inotify import Folders
 from reconciler.resource import Watching
 from reconciler.resources.report import Source
 

@@ -10,7 +10,7 @@ import pytest
 from reconciler.drivers import metrics_textfile
 from reconciler.drivers.metrics_textfile import MetricsTextfile
 from reconciler.errors import DriverError
-from reconciler.inotify import Folders
+from reconciler.facilities.inotify import Folders
 from reconciler.resource import Json
 from reconciler.resources.report import Source
 

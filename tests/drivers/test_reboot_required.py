@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.drivers.reboot_required import RebootRequired, newer
-from reconciler.inotify import Folders
+from reconciler.facilities.inotify import Folders
 from reconciler.resource import Json, Watching
 from reconciler.resources.report import Source
 

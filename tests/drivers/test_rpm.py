@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from reconciler.drivers import rpm
 from reconciler.drivers.rpm import Package, Rpm, named, parse_header, parse_query
 from reconciler.errors import DriverError
-from reconciler.inotify import Folders
+from reconciler.facilities.inotify import Folders
 from reconciler.resources.report import Source
 
 SOURCE: Source = Rpm()  # holds the driver to its port, for the type checker

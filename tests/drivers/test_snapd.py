@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from reconciler.drivers import snapd
 from reconciler.drivers.snapd import Snapd, described
 from reconciler.errors import DriverError
-from reconciler.inotify import Folders
+from reconciler.facilities.inotify import Folders
 from reconciler.resource import Json, Watching
 from reconciler.resources.report import Source
 

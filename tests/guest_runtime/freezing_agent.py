@@ -13,7 +13,7 @@ from typing import Any
 
 from reconciler.drivers.fifreeze import FiFreeze
 from reconciler.errors import ReconcilerError
-from reconciler.mounts import choose
+from reconciler.subjects.mounts import choose
 from tests.loop_mounts import PATIENCE_S
 
 

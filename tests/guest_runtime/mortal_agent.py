@@ -27,13 +27,13 @@ from reconciler import store, track
 from reconciler.errors import DriverError
 from reconciler.guarding.kernel import boot_clock_s
 from reconciler.loop import Job, Loop, Setting
-from reconciler.mounts import Mount
 from reconciler.protocols.channel import Request
 from reconciler.pump.line import KERNEL, Line
 from reconciler.resources.filesystems import Filesystems, Freeze, Freezer, PastFreeze, Seen
 from reconciler.resources.hostname import Hostname, Name, Names
 from reconciler.resources.hostname import Observed as NamesNow
 from reconciler.resources.power import Machine, Power, Switch, Verb
+from reconciler.subjects.mounts import Mount
 from reconciler.transports import open_endpoint
 
 DISK = Mount(1, "/data", "ext4", "8:1")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from guest_runtime import pam_credential
-from reconciler import login_grant
-from reconciler.login_grant import Grant
+from reconciler.facilities import login_grant
+from reconciler.facilities.login_grant import Grant
 
 ROOT = Path(__file__).parents[2]
 

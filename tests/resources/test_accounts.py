@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.errors import DriverError
-from reconciler.people.changes import Account, Keys, Observed
-from reconciler.people.rules import LOCK_DAY, NEVER
 from reconciler.resource import Touch
 from reconciler.resources.accounts import BUSY_S, FAILED_S, Accounts, Desired
-from tests.people.fake_people import ALICE, Guest, verbs
-from tests.people.test_rules import SHA512
-from tests.people.test_ssh_keys import ECDSA, ED25519, OTHER
+from reconciler.subjects.people.changes import Account, Keys, Observed
+from reconciler.subjects.people.rules import LOCK_DAY, NEVER
+from tests.subjects.people.fake_people import ALICE, Guest, verbs
+from tests.subjects.people.test_rules import SHA512
+from tests.subjects.people.test_ssh_keys import ECDSA, ED25519, OTHER
 
 
 @pytest.mark.parametrize(

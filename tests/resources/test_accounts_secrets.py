@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from reconciler.errors import DriverError
-from reconciler.people.changes import Account, Keys
-from reconciler.people.ssh_keys import identity
 from reconciler.resource import Deed, Past
 from reconciler.resources.accounts import FAILED_S
-from tests.people.fake_people import ALICE, Guest, verbs
-from tests.people.test_rules import SHA512
-from tests.people.test_ssh_keys import ECDSA, ED25519, OTHER
+from reconciler.subjects.people.changes import Account, Keys
+from reconciler.subjects.people.ssh_keys import identity
+from tests.subjects.people.fake_people import ALICE, Guest, verbs
+from tests.subjects.people.test_rules import SHA512
+from tests.subjects.people.test_ssh_keys import ECDSA, ED25519, OTHER
 
 PASSWORD = "{password: {fromFile: secrets/x}}"
 

@@ -10,7 +10,7 @@ from reconciler.documents import read
 from reconciler.errors import InvalidSpec
 from reconciler.resource import Action
 from reconciler.resources.clock import PATIENCE_S, Clock, Desired, Observed
-from reconciler.timekeeping import Estimate, Ntp, Reading
+from reconciler.subjects.timekeeping import Estimate, Ntp, Reading
 
 TIMESYNCD = Ntp(service="systemd-timesyncd.service", active=True, server="ntp.example.org")
 OFF = replace(TIMESYNCD, active=False, server="")

@@ -8,7 +8,7 @@ import pytest
 from reconciler.errors import InvalidSpec, NotHeld
 from reconciler.resource import Past
 from reconciler.resources.clock import LOOK_S, PATIENCE_S, Clock, Clocks, Desired, Observed
-from reconciler.timekeeping import Reading
+from reconciler.subjects.timekeeping import Reading
 from tests.resources.test_clock import HOST, NOW, TIMESYNCD
 
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from reconciler.documents import read
 from reconciler.errors import DriverError, InvalidSpec
-from reconciler.file_states import CONTENT_CHARS_MAX, File, Observed, Seen, digest_of
 from reconciler.resource import Action, Deed, Past, Phase, Touch
 from reconciler.resources.files import Desired, Files, Paths, Terms
 from reconciler.secret import Safe, Secret
+from reconciler.subjects.file_states import CONTENT_CHARS_MAX, File, Observed, Seen, digest_of
 
 MOTD, KEY = "/etc/motd", "/etc/key"
 HELLO = b"hello\n"

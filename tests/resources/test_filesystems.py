@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from reconciler.documents import read
 from reconciler.errors import DriverError, InvalidSpec, Unsupported
-from reconciler.mounts import Mount
 from reconciler.resource import Action, Json, Phase, Touch
 from reconciler.resources.filesystems import (
     Desired,
@@ -20,6 +19,7 @@ from reconciler.resources.filesystems import (
     Seen,
     Trim,
 )
+from reconciler.subjects.mounts import Mount
 
 ROOT = Mount(1, "/", "ext4", "8:1", disks=("sda",), size=1000, used=537)
 EFI = Mount(2, "/boot/efi", "vfat", "8:2", why_not="vfat cannot freeze")

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from reconciler.errors import DriverError, Unsupported
-from reconciler.mounts import Mount
 from reconciler.resource import Action, Deed, Past
 from reconciler.resources.filesystems import (
     Desired,
@@ -14,6 +13,7 @@ from reconciler.resources.filesystems import (
     Freezer,
     Seen,
 )
+from reconciler.subjects.mounts import Mount
 from tests.resources.test_filesystems import FREEZE, NOTHING, THAW, TRIM, freeze, trim
 
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from reconciler.documents import read
 from reconciler.errors import DriverError, InvalidSpec, Unsupported
-from reconciler.items import KEPT
 from reconciler.resource import Cancellable, Json, Past, Watch, Watching
 from reconciler.resources import report
 from reconciler.resources.report import (
@@ -25,6 +24,7 @@ from reconciler.resources.report import (
     due,
     next_s,
 )
+from reconciler.subjects.items import KEPT
 
 MI = 1 << 20
 GI = 1 << 30

@@ -13,7 +13,7 @@ from reconciler.errors import Forbidden, InvalidSpec
 from reconciler.resource import Deed, Notice, Past, Phase, Touch
 from reconciler.resources.run import Commands, Desired, Observed, Run
 from reconciler.secret import Safe, Secret
-from reconciler.task import Outcome, Task
+from reconciler.subjects.task import Outcome, Task
 
 BACKUP = Task(name="backup", token="7", argv=("/usr/bin/backup",))
 LOGIN = Task(name="login", token="1", argv=("/usr/bin/login",), secret=True)

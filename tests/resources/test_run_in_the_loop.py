@@ -7,7 +7,7 @@ from reconciler.errors import DriverError, ReconcilerError
 from reconciler.loop import Loop, Setting
 from reconciler.resources.run import Commands, Run
 from reconciler.store import Store
-from reconciler.task import Outcome, Task
+from reconciler.subjects.task import Outcome, Task
 from tests.lamps import MemoryDisk, written
 
 SECONDS_MAX = 60

@@ -11,8 +11,8 @@ from reconciler.documents import read
 from reconciler.errors import DriverError, InvalidSpec
 from reconciler.resource import Action, Deed, Past, Phase
 from reconciler.resources.services import Desired, FileVerb, JobVerb, Services, Units
-from reconciler.unit_needs import Observed, Said, Want, found
-from reconciler.units import VITAL, Unit
+from reconciler.subjects.unit_needs import Observed, Said, Want, found
+from reconciler.subjects.units import VITAL, Unit
 
 WEB = Unit(name="web.service", id="web.service", file="disabled")
 UP = replace(WEB, active="active", sub="running")

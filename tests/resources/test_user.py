@@ -11,8 +11,8 @@ from reconciler.documents import read
 from reconciler.errors import InvalidSpec, ReconcilerError, Terminal
 from reconciler.resource import Action, Deed, Past, Phase, Touch
 from reconciler.resources.user import Logins, SeatBusy, User, Way
-from reconciler.seating import REFUSALS, Desired, Door, Login, Observed
 from reconciler.secret import Safe, Secret
+from reconciler.subjects.seating import REFUSALS, Desired, Door, Login, Observed
 from tests.resources.user_fake import CONSOLE, PASSWORD, FakeGuest
 
 PROMPT = Door(way="agetty", seat="seat0", tty="tty1", prompt=True)

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from reconciler.errors import DriverError
-from reconciler.seating import Door, Entry, Login
 from reconciler.secret import Secret
+from reconciler.subjects.seating import Door, Entry, Login
 
 CONSOLE = Door(way="agetty", seat="seat0", tty="tty2")
 PASSWORD = b"correct horse"

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from reconciler.errors import DriverError
-from reconciler.mounts import Mount
 from reconciler.resource import Action, Json, Resource
 from reconciler.resources import filesystems, hostname, power, session
+from reconciler.subjects.mounts import Mount
 from tests.simulation.machine import MOUNTS, Machine, Mishap
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from guest_runtime.lease import HELD, OVER, Lease
 from reconciler.errors import DriverError
 from reconciler.guarding import kernel
-from reconciler.mounts import Mount
 from reconciler.resources.filesystems import Freeze, PastFreeze
+from reconciler.subjects.mounts import Mount
 from tests.lamps import Crash, MemoryDisk
 from tests.simulation.clock import Clock
 from tests.simulation.luck import Luck

@@ -179,7 +179,7 @@ def cached(folder: Path, build: Callable[[Path], None]) -> Path:
         if not folder.exists():
             print(f"building {folder.relative_to(ROOT)}", file=sys.stderr, flush=True)
             part = folder.with_suffix(".part")
-            as_root("rm", "-rf", part)
+            as_root("rm", "-rf", "--one-file-system", part)
             part.mkdir(parents=True)
             build(part)
             part.rename(folder)

@@ -139,7 +139,7 @@ def test_a_little_is_slewed_and_not_stepped(guest: Guest, host: Host) -> None:
     told_before = len(told(host, "ClockStepped"))
     answer = tell(host, ahead_s=0.4)
     assert answer["ahead"] == pytest.approx(-0.4, abs=0.2)
-    program = "from reconciler import timex; print(int(timex.kernel().slewing_s * 1000))"
+    program = "from reconciler.facilities import timex; print(int(timex.kernel().slewing_s * 1000))"
     guest.wait_until(f'test $(python3 -c "{program}") -gt 200', 10)
     assert host.reason("clock", "InSync")["status"] == "True"
     assert len(told(host, "ClockStepped")) == told_before
@@ -153,7 +153,7 @@ def test_the_rtc_in_local_time(guest: Guest, host: Host) -> None:
     assert rtc_off_s(guest) == pytest.approx(9 * 3600, abs=2)
     assert shown(host)["rtc"] == {"mode": "local", "ahead": 0}
     # Somebody sets it to UTC, as another system on the same machine would.
-    guest.run('python3 -c "from reconciler import timex; timex.set_rtc(local=False)"')
+    guest.run('python3 -c "from reconciler.facilities import timex; timex.set_rtc(local=False)"')
     tell(host)
     host.until(lambda status: shown(host)["rtc"]["ahead"] == 0)
     guest.wait_until(f"test $(cat /sys/class/rtc/rtc0/since_epoch) -gt {time.time() + 8 * 3600:.0f}", 20)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from reconciler.items import KEPT
+from reconciler.subjects.items import KEPT
 from tests.vm.guest import PORT, Guest
 from tests.vm.product import UNIT, again, agent, configure
 from tests.vm.wire import Host

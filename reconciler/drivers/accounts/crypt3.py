@@ -5,7 +5,7 @@ The child gets hash and password over its standard input, and says one word.
 
 import sys
 
-from reconciler.child import run
+from reconciler.facilities.child import run
 
 _DEADLINE_S = 5.0  # a hash that takes longer would keep everybody waiting at each login
 # Of memory it may take more than any sane hash: yescrypt has 16 MiB unless told otherwise.

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from reconciler.errors import DriverError
-from reconciler.people.changes import Account
-from reconciler.people.rules import NEVER
 from reconciler.resources.accounts import Databases
+from reconciler.subjects.people.changes import Account
+from reconciler.subjects.people.rules import NEVER
 
 BYTES_MAX = 16 << 20  # a hundred thousand accounts; more are in a directory service
 FILES = ("passwd", "shadow", "group")

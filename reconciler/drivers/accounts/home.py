@@ -16,8 +16,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from errno import EACCES, ELOOP, ENOTDIR, EPERM
 
 from reconciler.errors import DriverError
-from reconciler.people import ssh_keys
-from reconciler.people.changes import Keys
+from reconciler.subjects.people import ssh_keys
+from reconciler.subjects.people.changes import Keys
 
 FILE_BYTES_MAX = 1 << 20  # some thousand keys; sshd reads it at each login
 KEYS = ".ssh/authorized_keys"  # unless sshd_config(5) says otherwise

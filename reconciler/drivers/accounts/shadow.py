@@ -12,15 +12,15 @@ from contextlib import suppress
 from dataclasses import replace
 from select import EPOLLIN, epoll
 
-from reconciler.child import ENVIRONMENT, Ended, run
 from reconciler.drivers.accounts import crypt3, databases, home, locks
 from reconciler.errors import DriverError, Unsupported
-from reconciler.inotify import ATTRIB, SETTLED, Folders
-from reconciler.people.changes import Account, Keys
-from reconciler.people.rules import LOCK_DAY, NEVER, date_of
+from reconciler.facilities.child import ENVIRONMENT, Ended, run
+from reconciler.facilities.inotify import ATTRIB, SETTLED, Folders
 from reconciler.policy import covers
 from reconciler.resource import Json, Watch
 from reconciler.resources.accounts import Databases, People
+from reconciler.subjects.people.changes import Account, Keys
+from reconciler.subjects.people.rules import LOCK_DAY, NEVER, date_of
 
 PASSWORD_BYTES_MAX = 511  # PAM_MAX_RESP_SIZE of pam_modules.h, less the NUL
 _FOLDERS = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")

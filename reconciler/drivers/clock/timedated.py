@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from reconciler import timex
-from reconciler.dbus import Bus, BusError, NoAnswer, Peer
 from reconciler.errors import DriverError, Unsupported
-from reconciler.inotify import CREATE, SETTLED, Folders
+from reconciler.facilities import timex
+from reconciler.facilities.dbus import Bus, BusError, NoAnswer, Peer
+from reconciler.facilities.inotify import CREATE, SETTLED, Folders
 from reconciler.resource import Watch
 from reconciler.resources.clock import Clocks
-from reconciler.timekeeping import Ntp, Reading
+from reconciler.subjects.timekeeping import Ntp, Reading
 
 _NAME = "org.freedesktop.timedate1"
 _TIMEDATED = Peer(_NAME, "/org/freedesktop/timedate1", _NAME)

@@ -4,11 +4,11 @@ import errno
 import os
 from collections.abc import Sequence
 
-from reconciler.cpulist import members
 from reconciler.errors import DriverError
+from reconciler.facilities.uevents import Uevents
 from reconciler.resource import Watch
 from reconciler.resources.cpus import Cpu, Observed, Processors
-from reconciler.uevents import Uevents
+from reconciler.subjects.cpulist import members
 
 FOLDER = "/sys/devices/system/cpu"
 

@@ -26,9 +26,9 @@ from select import EPOLLIN, epoll
 from struct import Struct
 
 from reconciler.errors import DriverError, Forbidden, Unsupported
-from reconciler.file_states import CONTENT_BYTES_MAX, MODE_NEW, SCRATCH, Seen, digest_of
-from reconciler.inotify import ATTRIB, SETTLED, Folders
+from reconciler.facilities.inotify import ATTRIB, SETTLED, Folders
 from reconciler.resources.files import Paths, Terms
+from reconciler.subjects.file_states import CONTENT_BYTES_MAX, MODE_NEW, SCRATCH, Seen, digest_of
 
 _STEP = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _WRITE = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -9,11 +9,11 @@ import os
 import re
 from collections.abc import Sequence
 
-from reconciler.child import run
 from reconciler.errors import DriverError, Unsupported
+from reconciler.facilities.child import run
+from reconciler.facilities.uevents import Uevents
 from reconciler.resource import Watch
 from reconciler.resources.memory_blocks import BLOCKS_MAX, Block, Blocks, Observed, Zone
-from reconciler.uevents import Uevents
 
 FOLDER = "/sys/devices/system/memory"
 

@@ -27,14 +27,14 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import reconciler
-from reconciler.dbus import Bus, BusError, NoAnswer, Peer
 from reconciler.errors import DriverError, Forbidden
+from reconciler.facilities.dbus import Bus, BusError, NoAnswer, Peer
+from reconciler.facilities.inotify import Folders
 from reconciler.guarding.kernel import boot_clock_s, boot_id
-from reconciler.inotify import Folders
 from reconciler.policy import covers
 from reconciler.resource import Json, Watch
 from reconciler.resources.run import Commands
-from reconciler.task import Excerpt, Outcome, Task
+from reconciler.subjects.task import Excerpt, Outcome, Task
 
 RUNS = "/run/guest-reconciler/run"
 KEPT = "/var/lib/guest-reconciler/run"

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from typing import Any, Protocol
 
-from reconciler.dbus import Bus, BusError, NoAnswer, Peer
 from reconciler.errors import DriverError
+from reconciler.facilities.dbus import Bus, BusError, NoAnswer, Peer
+from reconciler.facilities.unit_log import last_lines
 from reconciler.resource import Watch
 from reconciler.resources.services import FileVerb, JobVerb, Units
-from reconciler.unit_log import last_lines
-from reconciler.units import Unit, nearest, type_of
+from reconciler.subjects.units import Unit, nearest, type_of
 
 _NAME = "org.freedesktop.systemd1"
 _ROOT = "/org/freedesktop/systemd1"

@@ -11,10 +11,10 @@ import os
 import struct
 from typing import Any, ClassVar
 
-from reconciler.dbus import Bus, BusError, NoAnswer, Peer
 from reconciler.errors import DriverError
+from reconciler.facilities.dbus import Bus, BusError, NoAnswer, Peer
 from reconciler.resources.user import Way
-from reconciler.seating import Door, Entry
+from reconciler.subjects.seating import Door, Entry
 
 _NAME = "org.freedesktop.systemd1"
 _MANAGER = Peer(_NAME, "/org/freedesktop/systemd1", f"{_NAME}.Manager")

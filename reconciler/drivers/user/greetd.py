@@ -13,11 +13,11 @@ import time
 from contextlib import suppress
 from typing import Any, ClassVar
 
-from reconciler import display_unit
-from reconciler.dbus import Bus, BusError, NoAnswer, Peer
 from reconciler.errors import DriverError, Unsupported
+from reconciler.facilities import display_unit
+from reconciler.facilities.dbus import Bus, BusError, NoAnswer, Peer
 from reconciler.resources.user import Way
-from reconciler.seating import Door, Entry
+from reconciler.subjects.seating import Door, Entry
 
 _SYSTEMD = Peer("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
 _PROGRAMS = ("/usr/sbin/greetd", "/usr/bin/greetd", "/usr/local/bin/greetd")

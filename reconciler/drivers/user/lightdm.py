@@ -8,12 +8,12 @@ ends by itself, and a session that had the screen is kept and locked.
 import os
 from typing import ClassVar
 
-from reconciler import display_unit
-from reconciler.dbus import Bus, BusError, NoAnswer, Peer
 from reconciler.errors import DriverError
-from reconciler.login_grant import Grant
+from reconciler.facilities import display_unit
+from reconciler.facilities.dbus import Bus, BusError, NoAnswer, Peer
+from reconciler.facilities.login_grant import Grant
 from reconciler.resources.user import Way
-from reconciler.seating import Door, Entry
+from reconciler.subjects.seating import Door, Entry
 
 _NAME = "org.freedesktop.DisplayManager"
 _MANAGER = Peer(_NAME, "/org/freedesktop/DisplayManager", _NAME)

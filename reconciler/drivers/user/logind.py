@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar
 
-from reconciler.dbus import Bus, BusError, Peer
 from reconciler.errors import DriverError, Unsupported
-from reconciler.pam import Inquiry, judged
+from reconciler.facilities.dbus import Bus, BusError, Peer
+from reconciler.facilities.pam import Inquiry, judged
 from reconciler.resource import Watch
 from reconciler.resources.user import Logins, Way
-from reconciler.seating import Door, Entry, Login
 from reconciler.secret import Secret
+from reconciler.subjects.seating import Door, Entry, Login
 
 _NAME = "org.freedesktop.login1"
 _MANAGER = Peer(_NAME, "/org/freedesktop/login1", f"{_NAME}.Manager")

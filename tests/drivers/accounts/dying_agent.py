@@ -10,7 +10,7 @@ from reconciler.drivers.accounts.shadow import Shadow
 from reconciler.resource import Deed, Past
 from reconciler.resources.accounts import Accounts
 from tests.drivers.accounts.test_crypt3 import SHA512
-from tests.people.test_ssh_keys import ED25519
+from tests.subjects.people.test_ssh_keys import ED25519
 
 WRITTEN: dict[str, Any] = {
     "users": {

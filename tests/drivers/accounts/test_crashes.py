@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from reconciler.drivers.accounts import databases
-from reconciler.people.changes import is_locked
-from reconciler.people.ssh_keys import MARK
+from reconciler.subjects.people.changes import is_locked
+from reconciler.subjects.people.ssh_keys import MARK
 from tests.drivers.accounts.dying_agent import bring_about
 from tests.drivers.accounts.test_crypt3 import SHA512
 from tests.drivers.accounts.test_shadow import guest

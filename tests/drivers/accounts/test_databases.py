@@ -7,8 +7,8 @@ import pytest
 from reconciler.drivers.accounts import databases
 from reconciler.drivers.accounts.databases import Torn
 from reconciler.errors import DriverError
-from reconciler.people.changes import Account
-from reconciler.people.rules import NEVER
+from reconciler.subjects.people.changes import Account
+from reconciler.subjects.people.rules import NEVER
 
 PASSWD = "root:x:0:0:root:/root:/bin/bash\ncarol:x:1001:1001:Carol,2:/home/carol:/bin/sh\n"
 SHADOW = "root:*:19000:0:99999:7:::\ncarol:!$6$x:19001:0:99999:7::1:\n"

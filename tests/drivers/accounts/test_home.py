@@ -9,9 +9,9 @@ import pytest
 
 from reconciler.drivers.accounts import home
 from reconciler.errors import DriverError
-from reconciler.people.changes import Keys
-from reconciler.people.ssh_keys import MARK, identity
-from tests.people.test_ssh_keys import ECDSA, ED25519, OTHER
+from reconciler.subjects.people.changes import Keys
+from reconciler.subjects.people.ssh_keys import MARK, identity
+from tests.subjects.people.test_ssh_keys import ECDSA, ED25519, OTHER
 
 UID, GID = 12_345, 12_346
 pytestmark = pytest.mark.root

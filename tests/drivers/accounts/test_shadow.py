@@ -11,13 +11,13 @@ import pytest
 from reconciler.drivers.accounts import shadow
 from reconciler.drivers.accounts.shadow import Shadow
 from reconciler.errors import DriverError
-from reconciler.people.changes import Account
-from reconciler.people.rules import LOCK_DAY, NEVER
 from reconciler.resource import Watch, Watching
 from reconciler.resources.accounts import People
+from reconciler.subjects.people.changes import Account
+from reconciler.subjects.people.rules import LOCK_DAY, NEVER
 from tests.bus import readable
 from tests.drivers.accounts.test_crypt3 import SHA512
-from tests.people.test_ssh_keys import ED25519
+from tests.subjects.people.test_ssh_keys import ED25519
 
 PORT: People = Shadow()  # holds the driver to its port, for the type checker
 WATCHING: Watching = Shadow()

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from reconciler import timex
 from reconciler.drivers.clock import timedated
 from reconciler.drivers.clock.timedated import Files, Timedated
 from reconciler.errors import DriverError, Unsupported
+from reconciler.facilities import timex
 from reconciler.resource import Cancellable, Watching
 from reconciler.resources.clock import Clocks
-from reconciler.timekeeping import Ntp
+from reconciler.subjects.timekeeping import Ntp
 from tests.bus import PrivateBus, Refusal, Reply, program, readable
 
 PORTS: tuple[Clocks, ...] = (Timedated(), Files())  # hold the drivers to their port, for the type checker

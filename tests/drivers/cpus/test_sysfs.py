@@ -9,9 +9,9 @@ import pytest
 from reconciler.drivers.cpus import sysfs
 from reconciler.drivers.cpus.sysfs import SysfsCpus
 from reconciler.errors import DriverError
+from reconciler.facilities.uevents import Uevents
 from reconciler.resource import Watching
 from reconciler.resources.cpus import Cpu, Observed, Processors
-from reconciler.uevents import Uevents
 
 PORT: Processors = SysfsCpus()  # holds the driver to its port, for the type checker
 WATCHING: Watching = SysfsCpus()

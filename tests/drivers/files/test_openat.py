@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from reconciler.drivers.files import openat
 from reconciler.drivers.files.openat import Changes, Openat
 from reconciler.errors import DriverError, Forbidden
-from reconciler.file_states import CONTENT_BYTES_MAX, SCRATCH, File, Seen, digest_of
 from reconciler.resource import Past, Watch, Watching
 from reconciler.resources.files import Desired, Files, Paths, Terms
+from reconciler.subjects.file_states import CONTENT_BYTES_MAX, SCRATCH, File, Seen, digest_of
 from tests.bus import readable
 
 PORT: Paths = Openat()  # holds the driver to its port, for the type checker

@@ -16,8 +16,8 @@ import pytest
 from reconciler.drivers.files import openat
 from reconciler.drivers.files.openat import Openat
 from reconciler.errors import DriverError
-from reconciler.file_states import SCRATCH, Seen
 from reconciler.resources.files import Terms
+from reconciler.subjects.file_states import SCRATCH, Seen
 from tests.loop_mounts import loop_mount, private_mounts, run
 
 OLD, NEW = b"old\n", b"new, and longer\n"

@@ -9,9 +9,9 @@ import pytest
 from reconciler.drivers.memory_blocks import sysfs
 from reconciler.drivers.memory_blocks.sysfs import SysfsMemory
 from reconciler.errors import DriverError, Unsupported
+from reconciler.facilities.uevents import Uevents
 from reconciler.resource import Watching
 from reconciler.resources.memory_blocks import Block, Blocks, Observed
-from reconciler.uevents import Uevents
 
 PORT: Blocks = SysfsMemory()  # holds the driver to its port, for the type checker
 WATCHING: Watching = SysfsMemory()

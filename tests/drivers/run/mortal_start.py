@@ -13,7 +13,7 @@ from typing import Any
 from reconciler.drivers.run.systemd1 import Systemd1
 from reconciler.resources.run import Desired, Run
 from reconciler.store import StateFile, Store
-from reconciler.task import Task
+from reconciler.subjects.task import Task
 
 
 def main(folder: str, written: str, deadly: int) -> None:

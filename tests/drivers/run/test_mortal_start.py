@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 from reconciler.drivers.run.systemd1 import Systemd1
-from reconciler.task import Task
+from reconciler.subjects.task import Task
 from tests.bus import PrivateBus, program
 from tests.drivers.run.test_systemd1 import NAME, FakeSystemd
 

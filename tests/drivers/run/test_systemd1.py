@@ -18,7 +18,7 @@ from reconciler.drivers.run.systemd1 import Systemd1
 from reconciler.errors import DriverError, Forbidden
 from reconciler.resource import Cancellable, Watching
 from reconciler.resources.run import Commands
-from reconciler.task import Outcome, Task
+from reconciler.subjects.task import Outcome, Task
 from tests.bus import PrivateBus, Refusal, Reply, program, readable
 
 COMMANDS: Commands = Systemd1()  # holds the driver to its port, for the type checker

@@ -13,7 +13,7 @@ from reconciler.drivers.services.systemd1 import Systemd1Units, path_of
 from reconciler.errors import DriverError
 from reconciler.resource import Cancellable, Watching
 from reconciler.resources.services import Units
-from reconciler.units import Unit
+from reconciler.subjects.units import Unit
 from tests.bus import FakeProgram, PrivateBus, Refusal, Reply, program, readable
 
 UNITS: Units = Systemd1Units()  # holds the driver to its port, for the type checker

@@ -12,7 +12,7 @@ from reconciler.drivers.user.agetty import Agetty
 from reconciler.errors import DriverError
 from reconciler.resource import Cancellable
 from reconciler.resources.user import Way
-from reconciler.seating import Door, Entry
+from reconciler.subjects.seating import Door, Entry
 from tests.bus import PrivateBus, Refusal, Reply, program
 
 WAY: Way = Agetty()  # hold the driver to its port, for the type checker

@@ -13,7 +13,7 @@ from reconciler.drivers.user import greetd
 from reconciler.drivers.user.greetd import Greetd, entry, quoted, session
 from reconciler.errors import DriverError, Unsupported
 from reconciler.resources.user import Way
-from reconciler.seating import Door, Entry
+from reconciler.subjects.seating import Door, Entry
 from tests.bus import PrivateBus, program
 from tests.drivers.user.display_unit import FakeUnit
 

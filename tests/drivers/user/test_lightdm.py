@@ -15,9 +15,9 @@ import pytest
 from reconciler.drivers.user import lightdm
 from reconciler.drivers.user.lightdm import LightDm
 from reconciler.errors import DriverError
-from reconciler.login_grant import Grant
+from reconciler.facilities.login_grant import Grant
 from reconciler.resources.user import Way
-from reconciler.seating import Door, Entry
+from reconciler.subjects.seating import Door, Entry
 from tests.bus import PrivateBus, Refusal, Reply, program
 from tests.drivers.user.display_unit import FakeUnit
 

@@ -9,11 +9,11 @@ import pytest
 from reconciler.drivers.user import logind
 from reconciler.drivers.user.logind import Logind
 from reconciler.errors import DriverError, Unsupported
-from reconciler.pam import Inquiry
+from reconciler.facilities.pam import Inquiry
 from reconciler.resource import Cancellable, Watching
 from reconciler.resources.user import Logins, Way
-from reconciler.seating import Door, Entry, Login
 from reconciler.secret import Secret
+from reconciler.subjects.seating import Door, Entry, Login
 from tests.bus import PrivateBus, Refusal, Reply, program, readable
 from tests.drivers.logind_fake import NAME, NO_SESSION, FakeLogind, FakeSession
 

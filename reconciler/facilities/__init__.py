@@ -1,0 +1,1 @@
+"""Ways to the OS that several drivers share."""

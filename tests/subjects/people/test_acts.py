@@ -1,0 +1,59 @@
+"""The acts for one account: in an order that is safe to stop in, and known by their verbs."""
+
+import pytest
+
+from reconciler.resource import Action, Change, Json
+from reconciler.subjects.people.acts import VERBS, actions, after
+from reconciler.subjects.people.changes import Account, Creation, Opening
+from reconciler.subjects.people.rules import LOCK_DAY, NEVER, User
+from tests.subjects.people.fake_people import ALICE
+
+
+def all_at_once() -> list[Change]:
+    fields = [
+        "sshKeys",
+        "locked",
+        "mustChangePassword",
+        "passwordHash",
+        "homeFolder",
+        "groups",
+        "shell",
+        "entry",
+    ]
+    return [Change("carol", field, (), None) for field in fields]
+
+
+def test_an_account_is_locked_after_its_password_and_gets_keys_last() -> None:
+    planned = [action.verb for action in actions("carol", User(), all_at_once())]
+    order = "complete modify set-groups make-home set-hash must-change lock write-keys"
+    assert planned == order.split()
+
+
+def test_only_what_cannot_be_repeated_has_a_token() -> None:
+    tokens = {action.verb for action in actions("carol", User(), all_at_once()) if action.token is not None}
+    assert tokens == {"set-hash", "must-change"}
+
+
+def test_a_creation_takes_what_is_written_and_no_more() -> None:
+    change = Creation("carol", "state", "present", "absent")
+    (action,) = actions("carol", User(shell="/bin/sh", system=True), [change])
+    assert action.value == {"shell": "/bin/sh", "system": True, "createHome": False}
+    assert after(Account(), action) == Account(shell="/bin/sh", home="/home/carol")
+
+
+def test_an_opening_knows_until_when() -> None:
+    (action,) = actions("carol", User(), [Opening("carol", "locked", False, True, expires=22_279)])
+    assert (action.verb, action.value) == ("unlock", 22_279)
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS - {"create", "modify", "remove"}))
+def test_every_act_is_foreseen(verb: str) -> None:
+    value: Json = {"unlock": NEVER, "set-expires": 1}.get(verb, [])
+    assert isinstance(after(ALICE, Action(verb, "alice", value=value)), Account)
+
+
+def test_two_locks_are_one() -> None:
+    once = after(ALICE, Action("lock", "alice"))
+    assert after(once, Action("lock", "alice")) == once
+    assert (once.hash, once.expires) == ("!$old", LOCK_DAY)
+    assert after(once, Action("unlock", "alice", value=NEVER)) == ALICE

@@ -1,0 +1,87 @@
+"""Public keys told from other text, and our lines of a file from everybody's."""
+
+from base64 import b64encode
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.subjects.people.ssh_keys import MARK, fault_of, identity, others, ours, with_ours
+
+ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMf/EcOUXtsB+DgkPqOIVAUCk9fwhidryz33W2VdYqPk"
+ECDSA = (
+    "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBIsEbLPj5NHtUuNbU5sRYDOAbyv"
+    "d4AKyN1L/1LgSyl1wCXVWL6sZo1c6TBaEGVFMdBpqkYZqM55aLaHpo5u46/g="
+)
+TOKEN = "sk-ssh-ed25519@openssh.com"
+OTHER = f"ssh-ed25519 {ED25519.split()[1][:-3]}AAA"
+
+
+def blob(*parts: bytes) -> str:
+    return b64encode(b"".join(len(part).to_bytes(4) + part for part in parts)).decode()
+
+
+def rsa(bits: int) -> str:
+    number = (1 << (bits - 1) | 1).to_bytes(bits // 8 + 1)
+    return f"ssh-rsa {blob(b'ssh-rsa', bytes([1, 0, 1]), number)}"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        pytest.param(ED25519, id="ed25519"),
+        pytest.param(f"{ED25519} alice at home", id="comment of several words"),
+        pytest.param(ECDSA, id="ecdsa"),
+        pytest.param(rsa(2048), id="rsa of 2048 bits"),
+        pytest.param(
+            f"sk-ssh-ed25519@openssh.com {blob(b'sk-ssh-ed25519@openssh.com', bytes(32), b'ssh:')}",
+            id="token",
+        ),
+    ],
+)
+def test_a_key(key: str) -> None:
+    assert fault_of(key) == ""
+
+
+@pytest.mark.parametrize(
+    ("key", "fault"),
+    [
+        pytest.param(f'command="/bin/sh" {ED25519}', "no options", id="options"),
+        pytest.param(f"ssh-dss {blob(b'ssh-dss', b'1')}", "type of a key", id="dsa"),
+        pytest.param("ssh-ed25519", "of the type", id="no content"),
+        pytest.param(ED25519[:-8], "whole key", id="torn"),
+        pytest.param(f"ssh-ed25519 {ED25519.split()[1]}AAAA", "whole key", id="more than a key"),
+        pytest.param("ssh-ed25519 !!!!", "whole key", id="not base64"),
+        pytest.param(f"ssh-rsa {ED25519.split()[1]}", "of the type", id="another type within"),
+        pytest.param(f"ssh-ed25519 {blob(b'ssh-ed25519', b'short')}", "whole key", id="short"),
+        pytest.param(rsa(1024), "at least 2048 bits", id="weak"),
+        pytest.param("", "type of a key", id="nothing"),
+    ],
+)
+def test_no_key(key: str, fault: str) -> None:
+    assert fault in fault_of(key)
+
+
+FILE = f"# mine\n{OTHER} mine\n\n{ED25519} old {MARK}\nno-pty {ECDSA}\n# {ECDSA} {MARK}\n"
+
+
+def test_ours_are_those_with_the_mark() -> None:
+    assert ours(FILE) == (f"{ED25519} old",)
+
+
+def test_others_are_those_that_let_in_without_options() -> None:
+    assert others(FILE) == {identity(OTHER)}
+
+
+def test_the_rest_of_a_file_stays_as_it_is() -> None:
+    text = with_ours(FILE, [ECDSA])
+    assert text == FILE.replace(f"{ED25519} old {MARK}\n", "") + f"{ECDSA} {MARK}\n"
+    assert with_ours(text, []) == FILE.replace(f"{ED25519} old {MARK}\n", "")
+
+
+@given(st.text("ab#\n \t") | st.text(), st.lists(st.sampled_from([ED25519, ECDSA, OTHER]), unique=True))
+def test_what_is_written_is_read_again_and_once_is_enough(text: str, keys: list[str]) -> None:
+    once = with_ours(text, keys)
+    assert ours(once) == tuple(keys)
+    assert with_ours(once, keys) == once
+    assert others(once) == others(text)
