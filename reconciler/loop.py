@@ -239,8 +239,8 @@ class Loop:
         return any(type(t.resource).ends_all and Phase.HOLD in t.phases() for t in self.tracks.values())
 
     def _may_save(self) -> bool:
-        # After a restart nobody knows what holds until each kind was looked at.
-        known = all(track.seen or track.failure for track in self.tracks.values())
+        # After a restart nobody knows what holds until each kind that can was looked at.
+        known = all(track.seen or track.failure for track in self.tracks.values() if track.can_hold())
         return self._store.dirty and known and not self._held()
 
     def _may_act(self, track: Track) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Protocol
 
-from reconciler.errors import InvalidSpec, Terminal
+from reconciler.errors import DriverError, InvalidSpec, Terminal
 
 # From arrival to use: what precedes it in the order of a document takes seconds, not minutes.
 SECRET_S = 30.0
@@ -80,7 +80,7 @@ class Secrets(Protocol):
         """Whether one is here for a field; paths begin inside the kind: `credential`, `alice.password`."""
 
     def take(self, path: str) -> Secret:
-        """It, once. Raises Terminal."""
+        """It, once. Raises DriverError where it is gone: the next look tells, and the rest goes on."""
 
 
 class Safe:
@@ -132,7 +132,7 @@ class _OfKind:
         with self._lock:
             secret = self._kept.pop((self._kind, path), None)
         if secret is None:
-            raise Terminal(
+            raise DriverError(
                 f"cannot use the secret of {self._kind}.{path}: it is gone, used "
                 f"or older than {SECRET_S:g} s; apply the document again"
             )

@@ -245,6 +245,9 @@ class Track:
         running = (self.running,) if self.running else ()
         return tuple(action.phase for action in (*running, *self.plan))
 
+    def can_hold(self) -> bool:
+        return type(self.resource).holding is not Resource.holding
+
     def holds(self) -> bool:
         return self.holding or (self.running is not None and self.running.phase is Phase.HOLD)
 

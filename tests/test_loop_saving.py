@@ -4,6 +4,7 @@ import pytest
 
 from reconciler.errors import DriverError
 from reconciler.loop import SAVE, SAVE_DEADLINE_S
+from reconciler.resource import Resource
 from tests.lamps import Crash, Lamps, MemoryDisk, World
 
 LIT = {"lit": True}
@@ -118,3 +119,15 @@ def test_what_could_not_be_saved_is_said_in_words() -> None:
     world.settle()
     [event] = [event for event in world.loop.journal.since(0) if event.reason == "NotSaved"]
     assert event.message == "cannot save the state: No space left on device"
+
+
+def test_what_was_accepted_is_saved_before_a_kind_that_cannot_hold_was_looked_at() -> None:
+    world = World({"lamp": Lamps(), "slow": Lamps()})
+    world.settle()
+    slow = type(world.loop.tracks["slow"].resource)
+    world.offer(1, slow=LIT)
+    world.loop.tracks["slow"].seen = False  # as one that was asleep
+    assert SAVE not in [job.kind for job in world.start()]
+
+    slow.holding = staticmethod(Resource.holding)  # type: ignore[method-assign]
+    assert SAVE in [job.kind for job in world.start()]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.errors import InvalidSpec, Terminal
+from reconciler.errors import DriverError, InvalidSpec, Terminal
 from reconciler.secret import (
     SECRET_BYTES_MAX,
     SECRET_S,
@@ -39,7 +39,7 @@ def test_it_is_taken_once_by_its_own_kind() -> None:
     with mine.take("credential") as secret:
         assert secret.text() == WORD
     assert not mine.has("credential")
-    with pytest.raises(Terminal, match=r"cannot use the secret of user.credential: it is gone"):
+    with pytest.raises(DriverError, match=r"cannot use the secret of user.credential: it is gone"):
         mine.take("credential")
 
 
@@ -73,7 +73,7 @@ def test_who_acts_for_one_document_does_not_get_the_secret_of_the_next() -> None
     acting = safe.of("user")
     safe.put(decoded({"user": {"credential": written("another")}}), 1.0)
     assert not acting.has("credential")
-    with pytest.raises(Terminal):
+    with pytest.raises(DriverError):
         acting.take("credential")
     with safe.of("user").take("credential") as secret:
         assert secret.text() == "another"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.documents import read
-from reconciler.errors import InvalidSpec, ReconcilerError, Terminal
+from reconciler.errors import DriverError, InvalidSpec, ReconcilerError
 from reconciler.resource import Action, Deed, Past, Phase, Touch
 from reconciler.resources.user import Logins, SeatBusy, User, Way
 from reconciler.secret import Safe, Secret
@@ -241,7 +241,7 @@ def test_a_secret_that_is_gone_as_it_is_taken_uses_nothing_up() -> None:
     kind = kind_of(guest)
     (login,) = kind.plan(IN, kind.diff(IN, kind.observe(IN, Past(generation=7))))
     kind.secrets.take("credential")
-    with pytest.raises(Terminal, match="apply the document again"):
+    with pytest.raises(DriverError, match="apply the document again"):
         kind.act(login)
     assert guest.judged == 0
 

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.vm
 
 PASSWORD = "let-me-in"
 LOGIN = {"name": "bob", "state": "logged-in", "credential": {"fromFile": "secrets/bob"}}
-LOCK = {"state": "locked", "user": "alice"}
+LOCK = {"state": "locked"}
 FREEZE = {"state": "frozen", "mounts": ["/data"], "lease": 60}
 SECRETS = {"user": {"credential": b64encode(PASSWORD.encode()).decode()}}
 ALL = {
@@ -49,6 +49,13 @@ def test_all_at_once_comes_about_in_the_order_that_a_dry_run_shows(guest: Guest,
     assert places == sorted(places), told
     assert guest.text(f"loginctl show-session {alice} -P LockedHint") == "yes"
     assert host.status["observed"]["filesystems"]["freeze"]["mounts"] == ["/data"]
+
+    # Who came after the lock is told of, and not locked out.
+    bob = guest.text("loginctl list-sessions --no-legend | awk '$3 == \"bob\" {print $1}'")
+    assert guest.text(f"loginctl show-session {bob} -P LockedHint") == "no"
+    session = host.reason("session", "Drifted")
+    assert f"not locked: {bob} (bob" in session["message"]
+    assert "not repaired" in session["message"]
 
 
 def test_what_is_switched_off_is_not_frozen_before(guest: Guest, host: Host) -> None:

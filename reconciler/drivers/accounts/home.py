@@ -113,6 +113,7 @@ def _walk(path: str, *, make: bool = False) -> int:
             if make and _is_roots(here):
                 with suppress(FileExistsError):
                     os.mkdir(part, 0o755, dir_fd=here)
+                    os.chmod(part, 0o755, dir_fd=here)  # whatever the agent's umask; only root can write here
             try:
                 there = os.open(part, _STEP, dir_fd=here)
             except OSError as error:

@@ -206,8 +206,13 @@ def test_makes_a_home(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (skel / ".config/link").symlink_to("/etc/passwd")
     monkeypatch.setattr(home, "_SKEL", str(skel))
     fresh = tmp_path / "srv/homes/dave"
-    home.make(str(fresh), UID, GID)
+    before = os.umask(0o077)  # the unit's
+    try:
+        home.make(str(fresh), UID, GID)
+    finally:
+        os.umask(before)
     assert home.exists(str(fresh))
+    assert [mode(folder) for folder in (fresh.parent, fresh.parent.parent)] == [0o755, 0o755]
     assert mode(fresh) == 0o700
     assert (fresh / ".profile").read_text() == "hello\n"
     assert (fresh / ".config/link").readlink() == Path("/etc/passwd")
