@@ -45,10 +45,11 @@ def judged(
 ) -> str:
     """`ok`, or why not, as one word. Raises DriverError or Unsupported when nothing was taken."""
     ends_s = time.monotonic() + deadline_s
-    ours, theirs = socket.socketpair()
+    try:
+        ours, pid = _started()
+    except OSError as error:
+        raise DriverError(f"cannot ask PAM about {inquiry.user}: {error.strerror}") from error
     with ours:
-        with theirs:
-            pid = _spawn(theirs)
         taken = False
         try:
             _send(ours, ends_s, json.dumps(asdict(inquiry)).encode() + b"\n")
@@ -71,6 +72,17 @@ def judged(
     if word == "NoPam":
         raise Unsupported(f"cannot log in {inquiry.user}: this guest has no PAM")
     return word
+
+
+def _started() -> tuple[socket.socket, int]:
+    """Our end of the process's socket, and its id. Raises OSError."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        try:
+            return ours, _spawn(theirs)
+        except OSError:
+            ours.close()
+            raise
 
 
 def _spawn(theirs: socket.socket) -> int:

@@ -111,3 +111,14 @@ def test_nothing_is_left_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None
     with suppress(ProcessLookupError):
         os.kill(pids[0], 0)
         pytest.fail("it lives")
+
+
+def test_a_process_that_cannot_be_started_uses_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(theirs: socket.socket) -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(pam, "_spawn", full)
+    secret = Secret(b"horse")
+    with pytest.raises(DriverError, match="cannot ask PAM about alice: Resource temporarily"):
+        judged(ALICE, lambda: secret)
+    assert secret.data == b"horse"

@@ -9,7 +9,7 @@ from reconciler.errors import DriverError
 from reconciler.resource import Deed, Past
 from reconciler.resources.accounts import FAILED_S
 from reconciler.subjects.people.changes import Account, Keys
-from reconciler.subjects.people.ssh_keys import identity
+from reconciler.subjects.people.ssh_keys import content, identity
 from tests.subjects.people.fake_people import ALICE, Guest, verbs
 from tests.subjects.people.test_rules import SHA512
 from tests.subjects.people.test_ssh_keys import ECDSA, ED25519, OTHER
@@ -115,7 +115,8 @@ def test_to_change_the_password_is_asked_once_for_each_token() -> None:
 
 
 def keyed(*ours: str, others: tuple[str, ...] = (), **more: Any) -> Account:
-    return replace(ALICE, keys=Keys(ours=ours, others=frozenset(map(identity, others)), **more))
+    known, contents = frozenset(map(identity, others)), frozenset(map(content, others))
+    return replace(ALICE, keys=Keys(ours=ours, others=known, mentioned=contents, **more))
 
 
 @pytest.mark.parametrize(

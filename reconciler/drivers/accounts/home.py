@@ -55,7 +55,12 @@ def keys(path: str, uid: int, gid: int) -> Keys:
                 return Keys(loose=loose)
             text, mode = _text(ssh, uid)
             loose = loose or _is_loose(ssh) or bool(mode & _OTHERS_WRITE)
-            return Keys(ours=ssh_keys.ours(text), others=ssh_keys.others(text), loose=loose)
+            return Keys(
+                ours=ssh_keys.ours(text),
+                others=ssh_keys.others(text),
+                mentioned=ssh_keys.mentioned(text),
+                loose=loose,
+            )
     except FileNotFoundError:
         return Keys()
     except Unsafe as why:

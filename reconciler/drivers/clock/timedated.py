@@ -110,8 +110,10 @@ class Timedated(_Clocks, Clocks):
     def __init__(self, **folders: str) -> None:
         super().__init__(**folders)
         self._candidates = tuple(_candidates(_NTP_UNITS))
-        properties = "type='signal',interface='org.freedesktop.DBus.Properties',member='PropertiesChanged'"
-        self._bus = Bus(*(f"{properties},path='{_path(unit)}'" for unit in self._candidates))
+        # From systemd alone: anybody on the bus may send signals that look like its own.
+        properties = "interface='org.freedesktop.DBus.Properties',member='PropertiesChanged'"
+        match = f"type='signal',sender='org.freedesktop.systemd1',{properties}"
+        self._bus = Bus(*(f"{match},path='{_path(unit)}'" for unit in self._candidates))
 
     @classmethod
     def available(cls) -> bool:

@@ -21,6 +21,7 @@ _SIGNAL = f"type='signal',sender='{_NAME}'"
 _LOOK_S = 0.1  # between looks while an act waits for a locker or for processes to end
 _DEATH_S = 5.0  # what was sent SIGKILL is gone in a moment, unless its disk does not answer
 _SIGKILL = 9
+_NO_OBJECT = ("org.freedesktop.DBus.Error.UnknownObject", "org.freedesktop.DBus.Error.UnknownMethod")
 
 
 class Logind(Way, Logins):
@@ -75,7 +76,8 @@ class Logind(Way, Logins):
         ends_s = time.monotonic() + within_s
         try:
             self._bus.call(_MANAGER, "LockSession", "s", session)
-            while not self._properties(session).get("LockedHint", True):
+            # A session that is gone has no screen left to lock.
+            while (seen := self._properties(session)) and not seen.get("LockedHint", False):
                 if time.monotonic() >= ends_s:
                     return False
                 time.sleep(_LOOK_S)
@@ -128,10 +130,12 @@ class Logind(Way, Logins):
         return self._session(path)
 
     def _session(self, path: str) -> dict[str, Any]:
-        """Its properties; empty when it ended since it was listed."""
+        """Its properties; empty when it ended since it was listed. Raises BusError."""
         try:
             return self._bus.properties(Peer(_NAME, path, f"{_NAME}.Session"))
-        except BusError:
+        except BusError as error:
+            if not _is_gone(error):
+                raise
             return {}
 
 
@@ -149,4 +153,4 @@ def _login(id: str, session: Mapping[str, Any], *, forbidden: bool) -> Login:
 
 
 def _is_gone(error: BusError) -> bool:
-    return error.name == f"{_NAME}.NoSuchSession"
+    return error.name in (f"{_NAME}.NoSuchSession", *_NO_OBJECT)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from reconciler.resource import Change, Deed, Json
 from reconciler.subjects.people.rules import LOCK_DAY, NEVER, User, date_of
-from reconciler.subjects.people.ssh_keys import identity
+from reconciler.subjects.people.ssh_keys import content, identity
 
 UID_MIN = 1000  # of people, in login.defs(5) of every distribution; below it are services
 ENTRY = ("uid", "home", "shell", "comment")  # what one call of usermod(8) changes
@@ -19,7 +19,8 @@ class Keys:
     """The keys of one account in its file, as ssh_keys tells them apart."""
 
     ours: tuple[str, ...] = ()
-    others: frozenset[str] = frozenset()  # identities
+    others: frozenset[str] = frozenset()  # identities, of those that stand without options
+    mentioned: frozenset[str] = frozenset()  # contents, of all that are not ours
     loose: bool = False  # others can write there, and sshd takes none; see StrictModes of sshd_config(5)
     fault: str = ""  # why the file is not to be touched
 
@@ -306,7 +307,7 @@ def _remarks(name: str, user: User, seen: Observed) -> Iterator[Obstacle]:
     if any(token in seen.deeds and seen.deeds[token].state == "begun" for token in tokens):
         why = "may have got its password or not, a crash hides it: apply the document again"
         yield Obstacle(name, "OutcomeUnknown", why)
-    if left := [key for key in user.keys_absent if key in have.keys.others]:
+    if left := [key for key in user.keys_absent if content(key) in have.keys.mentioned]:
         why = f"keeps {len(left)} of the keys that are to be absent: somebody else has put them there"
         yield Obstacle(name, "KeyNotOurs", why)
 

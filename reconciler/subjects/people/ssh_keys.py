@@ -20,6 +20,7 @@ TYPES = (
 )
 RSA_BITS_MIN = 2048  # fewer are broken with money, and OpenSSH's own limit is half of it
 _ED25519_BYTES = 32
+_CONTENT = "AAAA"  # the length of the type, three zero bytes, in base64
 
 
 def fault_of(key: str) -> str:
@@ -65,6 +66,19 @@ def others(text: str) -> frozenset[str]:
     """The identities of all keys that somebody else has put there and that stand without options."""
     lines = (line.strip() for line in text.split("\n") if not _our_key(line))
     return frozenset(identity(" ".join(line.split())) for line in lines if line.split(" ", 1)[0] in TYPES)
+
+
+def mentioned(text: str) -> frozenset[str]:
+    """The contents of all keys on lines that are not ours, whatever options stand before them.
+
+    To let somebody in a key needs no more than its content, and options may hold blanks.
+    """
+    lines = (line for line in text.split("\n") if not _our_key(line) and not line.lstrip().startswith("#"))
+    return frozenset(word for line in lines for word in line.split() if word.startswith(_CONTENT))
+
+
+def content(key: str) -> str:
+    return key.split(" ", 2)[1]
 
 
 def with_ours(text: str, keys: Sequence[str]) -> str:

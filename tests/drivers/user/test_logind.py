@@ -85,6 +85,21 @@ def test_a_deaf_locker_is_said(guest: Guest, driver: Logind, monkeypatch: pytest
     assert not driver.lock("2", 0.0)
 
 
+def test_what_cannot_be_seen_is_not_taken_for_locked(
+    guest: Guest, driver: Logind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guest.sessions = {"2": FakeSession("alice", 1000)}
+    monkeypatch.setattr(guest, "_properties", lambda path: {"Name": ("s", "alice")})  # no hint at all
+    assert not driver.lock("2", 0.0)
+
+    def refused(path: str) -> None:
+        raise Refusal("org.freedesktop.DBus.Error.LimitsExceeded", "too many calls")
+
+    monkeypatch.setattr(guest, "_properties", refused)
+    with pytest.raises(DriverError, match="too many calls"):
+        driver.lock("2", 0.0)
+
+
 def test_ends_politely_and_then_kills(guest: Guest, driver: Logind) -> None:
     guest.sessions = {"2": FakeSession("alice", 1000), "3": FakeSession("bob", 1001)}
     driver.end("2", 1.0)

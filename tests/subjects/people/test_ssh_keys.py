@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.subjects.people.ssh_keys import MARK, fault_of, identity, others, ours, with_ours
+from reconciler.subjects.people.ssh_keys import (
+    MARK,
+    content,
+    fault_of,
+    identity,
+    mentioned,
+    others,
+    ours,
+    with_ours,
+)
 
 ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMf/EcOUXtsB+DgkPqOIVAUCk9fwhidryz33W2VdYqPk"
 ECDSA = (
@@ -71,6 +80,19 @@ def test_ours_are_those_with_the_mark() -> None:
 
 def test_others_are_those_that_let_in_without_options() -> None:
     assert others(FILE) == {identity(OTHER)}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(f"no-pty {ECDSA}", id="an-option"),
+        pytest.param(f'restrict,command="a b" {ECDSA} hers', id="an-option-with-a-blank"),
+        pytest.param(ECDSA.replace(" ", "\t"), id="a-tab"),
+        pytest.param(f"  {ECDSA}\r", id="other-blanks-around"),
+    ],
+)
+def test_whatever_lets_in_with_a_key_mentions_it(line: str) -> None:
+    assert mentioned(f"# {OTHER}\n{line}\n{ED25519} {MARK}\n") == {content(ECDSA)}
 
 
 def test_the_rest_of_a_file_stays_as_it_is() -> None:
