@@ -23,6 +23,7 @@ import subprocess
 import time
 from base64 import b64encode
 from contextlib import suppress
+from functools import partial
 
 HEAD_BYTES = TAIL_BYTES = 8 * 1024  # some hundred lines each: what a person reads to see what went wrong
 INPUT_BYTES_MAX = 64 * 1024  # what a pipe holds, so nobody has to feed it
@@ -208,12 +209,16 @@ def _spawn(order: "Message", stdin: int) -> "subprocess.Popen[bytes]":
         os.write(script, order["script"].encode())
         argv.append(f"/proc/self/fd/{script}")
     root = os.geteuid() == 0  # a test may not be
+    folder = order["cwd"] or (home if os.path.isdir(home) else "/")
     return subprocess.Popen(
         argv,
         stdin=stdin if stdin >= 0 else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        cwd=order["cwd"] or (home if os.path.isdir(home) else "/"),
+        cwd="/",
+        # With the user's rights, not with ours: a way of the user's own may lead through closed folders.
+        # No thread of ours runs beside, so nothing can be locked in the child.
+        preexec_fn=partial(os.chdir, folder),
         env=environment,
         pass_fds=(script,) if script >= 0 else (),
         start_new_session=True,
@@ -266,6 +271,8 @@ def _name(number: int) -> str:
 def _why(error: Exception, order: "Message") -> str:
     if isinstance(error, KeyError):
         return f"there is no user {order['user']} with group {order['group'] or 'of its own'}"
+    if isinstance(error, subprocess.SubprocessError):  # what failed before the program was not its start
+        return f"{order['user']} cannot enter {order['cwd'] or 'its home'}"
     return str(getattr(error, "strerror", None) or error)
 
 

@@ -4,6 +4,7 @@ import base64
 import getpass
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -111,12 +112,26 @@ def run_in(folder: Path, what: dict[str, Any]) -> dict[str, Any]:
     return run(inner, what)
 
 
+@pytest.mark.root
+def test_a_way_of_the_users_own_leads_nowhere_that_the_user_may_not_go(tmp_path: Path) -> None:
+    (tmp_path / "closed/open").mkdir(parents=True)
+    (tmp_path / "closed").chmod(0o700)
+    (tmp_path / "way").symlink_to(tmp_path / "closed/open")
+    for folder in (tmp_path, *tmp_path.parents[:-1]):
+        folder.chmod(folder.stat().st_mode | 0o011)
+    result = run_in(tmp_path, script("pwd", user="nobody", cwd=str(tmp_path / "way")))
+    assert result["fault"] == f"cannot start: nobody cannot enter {tmp_path}/way"
+    (tmp_path / "closed").chmod(0o755)
+    shutil.rmtree(tmp_path / "relay")
+    assert out(run_in(tmp_path, script("pwd", user="nobody", cwd=str(tmp_path / "way")))).startswith("/")
+
+
 @pytest.mark.parametrize(
     ("what", "fault"),
     [
         pytest.param(order(["/does/not/exist"]), "No such file", id="no program"),
         pytest.param(order(["/etc/passwd"]), "Permission denied", id="no rights"),
-        pytest.param(script("x", cwd="/does/not/exist"), "No such file", id="no folder"),
+        pytest.param(script("x", cwd="/does/not/exist"), "cannot enter /does/not/exist", id="no folder"),
         pytest.param(script("x", user="nobody-like-this"), "no user nobody-like-this", id="no user"),
         pytest.param(script("x", group="nogroup-like-this"), "nogroup-like-this", id="no group"),
         pytest.param(script("x", input="/does/not/exist"), "its secret was gone", id="no secret"),
