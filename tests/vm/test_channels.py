@@ -126,7 +126,7 @@ def test_vsock_is_for_the_host_alone(guest: Guest) -> None:
     """No hypervisor here has vsock: this is the guest's kernel, talking to itself."""
     guest.run("modprobe vsock_loopback; printf 'hostname: by-vsock\\n' >/run/document.yaml")
     configure(guest, 'Environment="GUEST_RECONCILER_CHANNELS=--channel vsock:5000"')
-    assert "channel is closed" in guest.run(APPLY_OVER_VSOCK, check=False).out
+    assert "cannot reach the guest: the channel" in guest.run(APPLY_OVER_VSOCK, check=False).out
     guest.wait_until(f"journalctl -b -u {UNIT} | grep 'CID 1 is not the host'")
     program = "/usr/bin/python3 -BIS /opt/tests/vsock_loopback.py"
     configure(
