@@ -10,6 +10,12 @@ from tests.vm.image import Image, product
 from tests.vm.wire import Host
 
 
+@pytest.fixture(autouse=True)
+def _no_host_stays() -> Iterator[None]:
+    yield
+    Host.close_all()
+
+
 @pytest.fixture(scope="session")
 def image() -> Image:
     return product()

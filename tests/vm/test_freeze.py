@@ -91,7 +91,7 @@ def test_a_lease_is_renewed(guest: Guest, host: Host) -> None:
         "renew", kind="filesystems", generation=status["observedGeneration"], lease=2 * LEASE_S
     )
     assert renewed["epoch"] == first["epoch"]
-    host.until(lambda _: host.condition("filesystems")["reason"] == "LeaseEnded")
+    host.reason("filesystems", "LeaseEnded")
     assert felt(guest)[1] - first["until"] > LEASE_S / 2
 
 

@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 ANSWER_S = 60.0  # an emulator on a busy machine; the answer itself takes milliseconds
 LATER_S = 120.0
@@ -25,14 +25,18 @@ class Refused(Exception):
 class Host:
     """One connection to one guest, from its hello on."""
 
+    opened: ClassVar[list["Host"]] = []  # by the test that runs
+
     def __init__(self, path: Path, *, greet: bool = True) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
+        self.opened.append(self)
         self.socket.connect(str(path))
         self.pending = b""
         self.asked = int(time.monotonic() * 1000)  # no answer to an earlier host fits
         self.hello: dict[str, Any] = {}
         self.status: dict[str, Any] = {}
         self.revision = 0
+        self.applied = 0  # the newest generation that was written here
         self.events: list[dict[str, Any]] = []
         self.patches = 0
         if greet:
@@ -51,6 +55,12 @@ class Host:
 
     def close(self) -> None:
         self.socket.close()
+
+    @classmethod
+    def close_all(cls) -> None:
+        """Also those that a test which failed has left behind."""
+        while cls.opened:
+            cls.opened.pop().close()
 
     def greet(self) -> dict[str, Any]:
         """Say hello until the guest answers: what is said before it listens may be lost."""
@@ -85,8 +95,11 @@ class Host:
         return self.until(lambda status: converged(status, number), timeout)
 
     def condition(self, kind: str) -> dict[str, Any]:
-        found = [each for each in self.status.get("conditions", []) if each["type"] == kind]
-        return found[0] if found else {}
+        """A kind's condition; empty while it is about a document before the one written last."""
+        for each in self.status.get("conditions", []):
+            if each["type"] == kind and each["observedGeneration"] >= self.applied:
+                return dict(each)
+        return {}
 
     def until(self, wanted: Callable[[dict[str, Any]], bool], timeout: float = LATER_S) -> dict[str, Any]:
         deadline = time.monotonic() + timeout
@@ -98,7 +111,7 @@ class Host:
         return self.status
 
     def reason(self, kind: str, reason: str, timeout: float = LATER_S) -> dict[str, Any]:
-        """Wait for a condition's reason; the condition."""
+        """Wait for a reason of the document that was written last; the condition."""
         self.until(lambda _: self.condition(kind).get("reason") == reason, timeout)
         return self.condition(kind)
 
@@ -113,6 +126,8 @@ class Host:
             elif "error" in message:
                 raise Refused(message["error"])
             else:
+                if method == "apply":
+                    self.applied = max(self.applied, message["result"]["generation"])
                 return message["result"]
 
     def send(self, method: str, **params: Any) -> int:
