@@ -47,6 +47,16 @@ class Peer:
     interface: str
 
 
+@dataclass(frozen=True)
+class Call:
+    """A method of a peer, and what it is given."""
+
+    peer: Peer
+    method: str
+    signature: str = ""
+    body: tuple[Any, ...] = ()
+
+
 _BUS = Peer("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus")
 
 
@@ -91,33 +101,39 @@ class Bus:
                 why = str(error.strerror or error or "no answer in time")
                 raise NoAnswer(f"cannot tell what became of {method}: {why}") from error
 
-    def properties(self, peer: Peer) -> dict[str, Any]:
+    def properties(self, peer: Peer, timeout_s: float = CALL_S) -> dict[str, Any]:
         """All properties of the interface, out of their variants."""
         everything = Peer(peer.name, peer.path, "org.freedesktop.DBus.Properties")
-        (found,) = self.call(everything, "GetAll", "s", peer.interface)
+        (found,) = self.call(everything, "GetAll", "s", peer.interface, timeout_s=timeout_s)
         return {name: value for name, (_, value) in found.items()}
 
     def properties_of(self, peers: Sequence[Peer]) -> list[dict[str, Any] | None]:
         """As `properties`, of several objects that are asked at once; None for one that is gone."""
+        interface = "org.freedesktop.DBus.Properties"
+        calls = [Call(Peer(p.name, p.path, interface), "GetAll", "s", (p.interface,)) for p in peers]
+        return [
+            None if isinstance(body, BusError) else {name: value for name, (_, value) in body[0].items()}
+            for body in self.call_all(calls)
+        ]
+
+    def call_all(self, calls: Sequence[Call]) -> list[tuple[Any, ...] | BusError]:
+        """As `call`, made at once: the replies' bodies in the calls' order, or why the other side said no."""
         from jeepney import DBusAddress, new_method_call  # late, as above
 
-        interface, replies = "org.freedesktop.DBus.Properties", []
-        for first in range(0, len(peers), _AT_ONCE_MAX):
+        out: list[tuple[Any, ...] | BusError] = []
+        for first in range(0, len(calls), _AT_ONCE_MAX):
+            some = calls[first : first + _AT_ONCE_MAX]
             messages = [
                 new_method_call(
-                    DBusAddress(p.path, bus_name=p.name, interface=interface), "GetAll", "s", (p.interface,)
+                    DBusAddress(of.peer.path, bus_name=of.peer.name, interface=of.peer.interface),
+                    of.method,
+                    of.signature or None,
+                    of.body,
                 )
-                for p in peers[first : first + _AT_ONCE_MAX]
+                for of in some
             ]
-            replies += self._exchange(messages, "GetAll", CALL_S)
-        out: list[dict[str, Any] | None] = []
-        for reply in replies:
-            try:
-                (found,) = _body(reply, "GetAll")
-            except BusError:
-                out.append(None)
-            else:
-                out.append({name: value for name, (_, value) in found.items()})
+            replies = self._exchange(messages, some[0].method, CALL_S)
+            out += [_body_or_error(reply, of.method) for reply, of in zip(replies, some, strict=True)]
         return out
 
     def watch(self) -> "_Signals":
@@ -341,6 +357,13 @@ def _body(reply: Any, method: str) -> tuple[Any, ...]:
     if prefix == "org.freedesktop.DBus.Error" and last in _NOT_CARRIED_ON:
         raise NoAnswer(f"cannot tell what became of {method}: {text}")
     raise BusError(f"cannot {method}: {text}", name)
+
+
+def _body_or_error(reply: Any, method: str) -> tuple[Any, ...] | BusError:
+    try:
+        return _body(reply, method)
+    except BusError as error:
+        return error
 
 
 def _why(error: Exception) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from reconciler.errors import DriverError
-from reconciler.facilities.dbus import Bus, BusError, NoAnswer, Peer
+from reconciler.facilities.dbus import Bus, BusError, Call, NoAnswer, Peer
 from reconciler.resource import Watch
 from tests.bus import PrivateBus, Refusal, Reply, program, readable
 
@@ -58,6 +58,15 @@ def test_many_are_asked_at_once_and_answer_in_their_order(bus: Bus) -> None:
         found = bus.properties_of([Peer(NAME, path, NAME) for path in paths])
         assert bus.properties_of([]) == []
     assert found == [None if path == "/lamp/7" else {"Path": path} for path in paths]
+
+
+def test_calls_at_once_have_an_answer_each(bus: Bus) -> None:
+    calls = [Call(LAMP, "Explode"), *(Call(LAMP, "Add", "uu", (number, 1)) for number in range(40))]
+    with program(NAME, lamp):
+        error, *sums = bus.call_all(calls)
+    assert isinstance(error, BusError)
+    assert error.name == "org.example.Broken"
+    assert sums == [(number + 1,) for number in range(40)]
 
 
 def test_errors_have_their_name(bus: Bus) -> None:
