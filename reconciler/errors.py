@@ -59,6 +59,10 @@ class DriverError(ReconcilerError):
     """The OS refused just now; a later pass tries again."""
 
 
+class OutcomeUnknown(DriverError):
+    """Nobody can say whether it was done: what is done once is not done again, and the next look judges."""
+
+
 class Terminal(ReconcilerError):
     """The OS gave an answer that trying again would not change; wait for another document."""
 

@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any, Literal
 
 from reconciler import planner
-from reconciler.errors import Busy, Conflict, DriverError, ReconcilerError, Unsupported
+from reconciler.errors import Busy, Conflict, DriverError, OutcomeUnknown, ReconcilerError, Unsupported
 from reconciler.journal import Journal, unusable
 from reconciler.policy import Policy
 from reconciler.resource import Cancellable, Phase, Resource
@@ -313,9 +313,11 @@ class Loop:
             store.begin(kind, action.token)
             try:
                 act(action)
+            except OutcomeUnknown:
+                raise
             except ReconcilerError as failure:
-                # A driver's error says that the act was not done; any other exception says nothing.
-                store.refuse(kind, action.token, str(failure))
+                # Any other of ours says that the act was not done; any other exception says nothing.
+                store.refuse(kind, action.token, failure)
                 raise
             store.finish(kind, action.token)
 
@@ -329,6 +331,8 @@ class Loop:
         if error is not None and not track.stale:
             track.plan.clear()
             track.fail(error, self._now_s, self._setting.jitter())
+        if error is None and type(track.resource).awaited:
+            track.awaits = action.phase
         if action.phase is Phase.HOLD:
             track.holding = True  # until the second look: it may hold in part even where it failed
         elif error is None and action.phase is Phase.RELEASE and Phase.RELEASE not in track.phases():

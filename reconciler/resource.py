@@ -68,6 +68,7 @@ class Deed:
     boot_id: str  # the boot in which it was begun
     generation: int
     message: str = ""
+    reason: str = ""  # why it was refused, as the name of an error's class: DriverError
 
     @property
     def spent(self) -> bool:
@@ -84,6 +85,7 @@ class Past:
     boot_id: str = ""  # of the boot we are in
     deeds: Mapping[str, Deed] = field(default_factory=dict)  # by token
     preview: bool = False  # for a document that is not in force: a look must leave no trace in the kind
+    began_s: float = 0.0  # when `generation` came into force, on CLOCK_MONOTONIC; 0.0: in another boot
 
     def spent(self, token: str) -> bool:
         return token in self.deeds and self.deeds[token].spent
@@ -187,6 +189,7 @@ class Resource(ABC, Generic[DesiredT, ObservedT, DriverT]):
     several: ClassVar[bool] = False  # takes a tuple of every available driver, not the first
     earliest: ClassVar[Phase] = Phase.RELEASE  # of all that it may plan; what is later waits for its look
     ends_all: ClassVar[bool] = False  # its holds leave nothing to hold: no other begins before them
+    awaited: ClassVar[bool] = False  # an act of its is over for other kinds once the verdict is not `waiting`
     section: ClassVar[Literal["observed", "inventory"]] = "observed"
     observe_deadline_s: ClassVar[float] = 5.0  # D-Bus and procfs answer in milliseconds
     act_deadline_s: ClassVar[float] = 30.0

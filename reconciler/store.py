@@ -15,18 +15,17 @@ import json
 import os
 import stat
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from reconciler.errors import DriverError
+from reconciler.deeds import KIND_MAX, remember
+from reconciler.errors import DriverError, ReconcilerError
 from reconciler.resource import Deed, Json, Past
 from reconciler.spec import Spec
 
-# Of one kind and one act: a host that repeats a token after 256 newer ones is not a retry, but a
-# token for a trim may stand in the document over any number of freezes.
-DEEDS_MAX = 256
 STATE_BYTES_MAX = 64 << 20  # the longest document that can be transferred, escaped, and every deed
 _FORMAT = 1
 
@@ -118,14 +117,16 @@ class _State:
     deeds: Mapping[str, Mapping[str, Deed]] = field(default_factory=dict)  # kind -> token -> deed
     settled: Mapping[str, int] = field(default_factory=dict)  # kind -> generation it was once in sync at
     since: Mapping[str, int] = field(default_factory=dict)  # kind -> generation that last changed it
+    began: Mapping[str, tuple[str, float]] = field(default_factory=dict)  # kind -> when that was: boot, s
 
 
 class Store:
     """Shared by the loop and its jobs' threads."""
 
-    def __init__(self, disk: Disk, boot_id: str) -> None:
+    def __init__(self, disk: Disk, boot_id: str, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._disk = disk
         self._boot_id = boot_id
+        self._monotonic_s = monotonic_s
         self._data = threading.Lock()
         self._writing = threading.Lock()
         self._saved = self._state = self._load()
@@ -141,12 +142,14 @@ class Store:
     def past(self, kind: str, preview: Spec | None = None) -> Past:
         """What `kind` has done; for a document that is not in force, where given."""
         state = self._state
+        boot_id, began_s = self._began(kind, preview or state.spec)
         return Past(
             generation=self._since(kind, preview or state.spec),
             in_force=(preview or state.spec).generation,
             boot_id=self._boot_id,
             deeds=state.deeds.get(kind, {}),
             preview=preview is not None,
+            began_s=began_s if boot_id == self._boot_id else 0.0,
         )
 
     def settled(self, kind: str) -> bool:
@@ -163,10 +166,17 @@ class Store:
             return spec.generation
         return self._state.since.get(kind, spec.generation)
 
+    def _began(self, kind: str, spec: Spec) -> tuple[str, float]:
+        """The boot in which the document came to say of this kind what `spec` says, and when in it."""
+        if spec.generation != self._state.spec.generation and self._since(kind, spec) == spec.generation:
+            return self._boot_id, self._monotonic_s()
+        return self._state.began.get(kind, ("", 0.0))
+
     def keep(self, spec: Spec) -> None:
         with self._data:
             since = {kind: self._since(kind, spec) for kind in spec.normal}
-            self._state = replace(self._state, spec=spec, since=since)
+            began = {kind: self._began(kind, spec) for kind in spec.normal}
+            self._state = replace(self._state, spec=spec, since=since, began=began)
 
     def settle(self, kind: str) -> None:
         with self._data:
@@ -182,20 +192,23 @@ class Store:
             )
         if self.past(kind).spent(token):
             raise DriverError(f"cannot begin {token}: it was begun before")
+        if len(self.past(kind).deeds) > KIND_MAX:
+            raise DriverError(f"cannot begin {token}: {KIND_MAX} tokens that the document names are spent")
         self._record(kind, token, Deed("begun", self._boot_id, self.spec.generation))
         try:
             self.flush()
         except OSError as error:
-            self.refuse(kind, token, "the token could not be written")
+            self.refuse(kind, token, DriverError("the token could not be written"))
             raise DriverError(f"cannot remember {token}: {error.strerror}") from error
 
     def finish(self, kind: str, token: str) -> None:
         self._record(kind, token, replace(self._state.deeds[kind][token], state="done"))
 
-    def refuse(self, kind: str, token: str, message: str) -> None:
+    def refuse(self, kind: str, token: str, failure: ReconcilerError) -> None:
         """The act was surely not done: the token may be used again."""
-        deed = replace(self._state.deeds[kind][token], state="refused", message=message[:1000])
-        self._record(kind, token, deed)
+        deed = self._state.deeds[kind][token]
+        reason = type(failure).__name__
+        self._record(kind, token, replace(deed, state="refused", message=str(failure)[:1000], reason=reason))
 
     def flush(self) -> None:
         """Write what is new. Blocks as the disk does. Raises OSError."""
@@ -210,9 +223,8 @@ class Store:
             deeds = dict(self._state.deeds.get(kind, {}))
             deeds.pop(token, None)  # used anew it is the newest, and stands last
             deeds[token] = deed
-            alike = [known for known in deeds if _act_of(known) == _act_of(token)]
-            for oldest in alike[:-DEEDS_MAX]:
-                del deeds[oldest]
+            normal = self._state.spec.normal.get(kind, {})
+            deeds = remember(deeds, token, normal, self.past(kind))
             self._state = replace(self._state, deeds={**self._state.deeds, kind: deeds})
 
     def _load(self) -> _State:
@@ -227,14 +239,10 @@ class Store:
             return _State()
 
 
-def _act_of(token: str) -> str:
-    """What stands before the first `@` or `:`, as in `trim@weekly-12` and `reboot:7`."""
-    return token[: min((place for mark in "@:" if (place := token.find(mark)) >= 0), default=0)]
-
-
 def _encode(state: _State) -> bytes:
     deeds = {kind: {token: vars(deed) for token, deed in of.items()} for kind, of in state.deeds.items()}
-    parts = {"spec": vars(state.spec), "deeds": deeds, "settled": state.settled, "since": state.since}
+    parts = {"spec": vars(state.spec), "deeds": deeds, "settled": state.settled}
+    parts |= {"since": state.since, "began": state.began}
     return json.dumps({"format": _FORMAT, **parts}, separators=(",", ":")).encode()
 
 
@@ -249,15 +257,19 @@ def _decode(document: Json) -> _State:
         },
         settled=dict(document["settled"]),
         since=dict(document["since"]),
+        # Files of earlier versions have none, and lists stand for pairs in JSON.
+        began={kind: (boot_id, at_s) for kind, (boot_id, at_s) in document.get("began", {}).items()},
     )
     spec, deeds = state.spec, [deed for of_kind in state.deeds.values() for deed in of_kind.values()]
     numbers = [spec.generation, *(deed.generation for deed in deeds), *state.settled.values()]
     numbers += state.since.values()
-    words = [spec.digest, *(word for deed in deeds for word in (deed.boot_id, deed.message))]
+    words = [spec.digest, *(word for deed in deeds for word in (deed.boot_id, deed.message, deed.reason))]
+    words += [boot_id for boot_id, _ in state.began.values()]
     sound = (
         all(type(number) is int and 0 <= number < 2**53 for number in numbers)
         and all(isinstance(word, str) for word in words)
         and all(deed.state in ("begun", "done", "refused") for deed in deeds)
+        and all(type(at_s) in (int, float) for _, at_s in state.began.values())
         and isinstance(spec.normal, dict)
         and all(isinstance(of_kind, dict) for of_kind in spec.normal.values())
     )

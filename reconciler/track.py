@@ -57,6 +57,7 @@ class Track:
     plan: list[Action] = field(default_factory=list)
     running: Action | None = None
     acted: bool = False  # so the look under way is the second one
+    awaits: Phase | None = None  # of its last act, if others wait until a look finds that done
     rehearsed: dict[tuple[str, str], Action] = field(default_factory=dict)
 
     failure: ReconcilerError | None = None
@@ -129,6 +130,8 @@ class Track:
         self.shown = kind.show(observed)
         self.changes = kind.diff(self.desired, observed)
         self.verdict = kind.verdict(self.desired, observed, self.changes)
+        if not (self.managed and self.verdict.waiting):
+            self.awaits = None
         due_s = kind.due_s(self.desired, observed)
         self.next_look_s = min(_next_period_s(now_s), NEVER_S if due_s is None else due_s)
         # A due time in the past must not become a busy loop.
@@ -243,7 +246,9 @@ class Track:
     def phases(self) -> tuple[Phase, ...]:
         """What this kind still has to do, also while it looks again; a stuck one holds up nobody."""
         running = (self.running,) if self.running else ()
-        return tuple(action.phase for action in (*running, *self.plan))
+        hangs = self.failure is not None or self.state is State.STUCK
+        awaited = () if self.awaits is None or hangs else (self.awaits,)
+        return (*awaited, *(action.phase for action in (*running, *self.plan)))
 
     def can_hold(self) -> bool:
         return type(self.resource).holding is not Resource.holding

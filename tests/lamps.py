@@ -6,7 +6,7 @@ from typing import Any
 
 from reconciler.errors import DriverError, ReconcilerError
 from reconciler.loop import Job, Loop, Setting
-from reconciler.resource import Action, Change, Driver, Json, Notice, Past, Phase, Resource, Touch
+from reconciler.resource import Action, Change, Driver, Json, Notice, Past, Phase, Resource, Touch, Verdict
 from reconciler.spec import Spec, digest
 from reconciler.store import Store
 
@@ -44,7 +44,10 @@ class Lamps(Driver):
 
 
 class Lamp(Resource[Desired, Observed, Lamps], kind="test-lamp"):
-    """Sets each field; `frozen...` holds while true, `leave` precedes `enter`, each `ring` is rung once."""
+    """Sets each field; `frozen...` holds while true, `leave` precedes `enter`, each `ring` is rung once.
+
+    While it `glows`, what was done is under way.
+    """
 
     def observe(self, desired: Desired, past: Past) -> Observed:
         self.driver.looks += 1
@@ -77,6 +80,12 @@ class Lamp(Resource[Desired, Observed, Lamps], kind="test-lamp"):
     @staticmethod
     def holding(observed: Observed) -> bool:
         return any(value for key, value in observed.items() if key.startswith("frozen"))
+
+    @classmethod
+    def verdict(cls, desired: Desired, observed: Observed, changes: Sequence[Change]) -> Verdict:
+        if observed.get("glows"):
+            return Verdict(False, "Glowing", waiting=True)
+        return Resource.verdict(desired, observed, changes)
 
     @staticmethod
     def insists(desired: Desired, observed: Observed) -> bool:
@@ -164,7 +173,7 @@ class World:
         self.now_s = 100.0
         self.kinds = kinds
         self.disk = disk or MemoryDisk()
-        self.store = Store(self.disk, "boot-1")
+        self.store = Store(self.disk, "boot-1", lambda: self.now_s)
         resources = {kind: lamp(kind, lamps) for kind, lamps in kinds.items()}
         self.loop = Loop(Setting(resources=resources, **setting), self.store, lambda s: f"t{s:g}")
 

@@ -1,5 +1,7 @@
 """One document that says all at once: which kind's changes wait for which."""
 
+import pytest
+
 from reconciler.errors import DriverError
 from reconciler.resource import Phase
 from reconciler.track import State
@@ -78,3 +80,73 @@ def test_what_failed_for_good_does_not_keep_the_next_from_its_turn() -> None:
     world.offer(1, a=COME, b=GO)
     world.settle()
     assert world.acts == ["a.enter"]
+
+
+class Glowing(Story):
+    """`b` leaves, and glows for a while after that."""
+
+    def __init__(self, *, awaited: bool = True) -> None:
+        super().__init__("a", "b")
+        type(self.loop.tracks["b"].resource).awaited = awaited
+        b, act = self.kinds["b"], self.kinds["b"].at_act
+
+        def glow() -> None:
+            act()
+            b.state["glows"] = True
+
+        b.at_act = glow
+
+    def fade(self) -> None:
+        self.kinds["b"].state["glows"] = False
+        self.loop.wake("b")
+        self.pass_time(1)
+
+
+@pytest.mark.parametrize("wish", [COME, {"frozen": True}], ids=["enter", "hold"])
+def test_what_is_awaited_is_under_way_until_a_look_finds_it_done(wish: dict[str, bool]) -> None:
+    world = Glowing()
+    world.offer(1, a=wish, b=GO)
+    world.pass_time(5)
+    assert world.acts == ["b.leave"]
+    world.offer(2, a=wish, b=GO, c={})  # what it was asked for is still asked of it
+    world.pass_time(5)
+    assert world.acts == ["b.leave"]
+    world.fade()
+    assert world.acts == ["b.leave", f"a.{next(iter(wish))}"]
+
+
+def test_between_the_act_and_the_look_after_it_the_others_wait_too() -> None:
+    world = Glowing()
+    world.offer(1, a=COME, b=GO)
+    [act] = world.settle_until("b", "act")
+    world.finish(act)
+    [look] = world.settle_until("b", "look")
+    assert world.start() == []
+    world.finish(look)
+    world.settle()
+    assert world.acts == ["b.leave"]
+
+
+def test_of_a_kind_that_does_not_ask_for_it_only_the_act_is_waited_for() -> None:
+    world = Glowing(awaited=False)
+    world.offer(1, a=COME, b=GO)
+    world.settle()
+    assert world.acts == ["b.leave", "a.enter"]
+
+
+def test_what_is_awaited_and_cannot_be_looked_at_any_more_holds_up_nobody() -> None:
+    world = Glowing()
+    world.offer(1, a=COME, b=GO)
+    world.settle()
+    world.kinds["b"].blind = DriverError("cannot see")
+    world.fade()
+    assert world.acts == ["b.leave", "a.enter"]
+
+
+def test_what_no_document_wants_any_more_is_not_awaited() -> None:
+    world = Glowing()
+    world.offer(1, a=COME, b=GO)
+    world.settle()
+    world.offer(2, a=COME)
+    world.pass_time(5)
+    assert world.acts == ["b.leave", "a.enter"]

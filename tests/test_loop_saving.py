@@ -2,7 +2,7 @@
 
 import pytest
 
-from reconciler.errors import DriverError
+from reconciler.errors import DriverError, OutcomeUnknown
 from reconciler.loop import SAVE, SAVE_DEADLINE_S
 from reconciler.resource import Resource
 from tests.lamps import Crash, Lamps, MemoryDisk, World
@@ -46,6 +46,20 @@ def test_whenever_the_agent_dies_a_token_rings_once_at_most(crash_at: int) -> No
     assert crashed or len(bell.acts) == 1
     # Only a death between the durable record and the act costs the act.
     assert bell.acts or b'"t1":{"state":"begun"' in (disk.content or b"")
+
+
+def test_of_an_act_of_which_nobody_can_say_whether_it_was_done_the_next_look_judges() -> None:
+    world = World({"bell": Lamps()})
+    world.kinds["bell"].stuck = OutcomeUnknown("cannot hear whether it rang")
+    world.offer(1, bell={"ring": "t1"})
+    [act] = world.settle_until("bell", "act")
+    world.finish(act)
+    assert world.condition("bell") == ("False", "OutcomeUnknown")
+    world.kinds["bell"].stuck = None
+    world.pass_time(1000)
+    assert world.store.past("bell").deeds["t1"].state == "begun"
+    assert world.kinds["bell"].acts == []
+    assert world.condition("bell") == ("True", "InSync")
 
 
 def test_a_refused_token_may_be_tried_again() -> None:

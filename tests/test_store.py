@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.errors import DriverError
+from reconciler.deeds import ALIKE_MAX
+from reconciler.errors import DriverError, Terminal
 from reconciler.resource import Json
-from reconciler.store import DEEDS_MAX, StateFile, Store
+from reconciler.store import StateFile, Store
 from tests.lamps import MemoryDisk, written
 
 EMPTY: dict[str, Json] = {"format": 1, "spec": {}, "deeds": {}, "settled": {}, "since": {}}
@@ -26,6 +27,12 @@ WRONG: dict[str, dict[str, Json]] = {
     "deed-in-no-state": {"deeds": {"bell": {"t": {"state": 5, "boot_id": "b", "generation": 1}}}},
     "settled-by-text": {"settled": {"lamp": "5"}},
     "since-a-text": {"since": {"lamp": "5"}},
+    "began-without-a-boot": {"began": {"lamp": 5.0}},
+    "began-at-a-word": {"began": {"lamp": ["boot-1", "noon"]}},
+    "began-in-no-boot": {"began": {"lamp": [1, 5.0]}},
+    "refused-for-a-number": {
+        "deeds": {"bell": {"t": {"state": "refused", "boot_id": "b", "generation": 1, "reason": 5}}}
+    },
 }
 
 
@@ -135,12 +142,14 @@ def test_a_token_is_begun_once() -> None:
     store.begin("door", "t1")  # another kind's token is another token
 
 
-def test_a_refused_token_may_be_begun_again() -> None:
-    store = Store(MemoryDisk(), "boot-1")
+def test_a_refused_token_may_be_begun_again_and_says_why_it_was() -> None:
+    disk = MemoryDisk()
+    store = Store(disk, "boot-1")
     store.begin("bell", "t1")
-    store.refuse("bell", "t1", "wet" * 1000)
-    assert not store.past("bell").spent("t1")
-    assert len(store.past("bell").deeds["t1"].message) == 1000
+    store.refuse("bell", "t1", Terminal("wet" * 1000))
+    store.flush()
+    deed = Store(disk, "boot-2").past("bell").deeds["t1"]
+    assert (deed.spent, deed.reason, len(deed.message)) == (False, "Terminal", 1000)
     store.begin("bell", "t1")
     assert store.past("bell").spent("t1")
 
@@ -158,32 +167,34 @@ def test_a_full_disk_refuses_the_token() -> None:
 def test_deeds_are_bounded_and_the_oldest_go_first() -> None:
     disk = MemoryDisk()
     store = Store(disk, "boot-1")
-    for number in range(DEEDS_MAX + 2):
+    for number in range(ALIKE_MAX + 2):
         store.begin("bell", f"t{number}")
-    assert list(store.past("bell").deeds) == [f"t{number}" for number in range(2, DEEDS_MAX + 2)]
-    assert len(json.loads(disk.content or b"")["deeds"]["bell"]) == DEEDS_MAX
+    assert list(store.past("bell").deeds) == [f"t{number}" for number in range(2, ALIKE_MAX + 2)]
+    assert len(json.loads(disk.content or b"")["deeds"]["bell"]) == ALIKE_MAX
 
 
-@pytest.mark.parametrize("token", ["trim@weekly:12", "reboot:a@b"])
-def test_acts_of_another_sort_push_no_token_out(token: str) -> None:
+def test_what_the_document_names_is_not_forgotten_until_it_names_it_no_more() -> None:
     store = Store(MemoryDisk(), "boot-1")
-    store.begin("bell", token)
-    for number in range(DEEDS_MAX + 1):
-        store.begin("bell", f"freeze@{number}")
-    assert store.past("bell").spent(token)
-    assert not store.past("bell").spent("freeze@0")
+    store.keep(written(1, bell={"db": {"ring": "v1"}, "web": {"ring": "build"}}))
+    store.begin("bell", "ring:db:v1")
+    for number in range(ALIKE_MAX + 1):
+        store.begin("bell", f"ring:web:{number}")
+    assert store.past("bell").spent("ring:db:v1")
+    store.keep(written(2, bell={"web": {"ring": "build"}}))
+    store.begin("bell", "ring:web:build")
+    assert not store.past("bell").spent("ring:db:v1")
 
 
-def test_a_token_that_is_used_anew_is_the_newest() -> None:
+def test_more_than_can_be_remembered_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reconciler.deeds.KIND_MAX", 2)
+    monkeypatch.setattr("reconciler.store.KIND_MAX", 2)
     store = Store(MemoryDisk(), "boot-1")
-    store.begin("bell", "ring@again")
-    store.refuse("bell", "ring@again", "busy")
-    for number in range(DEEDS_MAX - 1):
-        store.begin("bell", f"ring@{number}")
-    store.begin("bell", "ring@again")
-    store.finish("bell", "ring@again")
-    store.begin("bell", "ring@one-more")
-    assert store.past("bell").spent("ring@again")
+    store.keep(written(1, bell={"ring": ["1", "2", "3", "4"]}))
+    for number in (1, 2, 3):
+        store.begin("bell", f"ring:{number}")
+    with pytest.raises(DriverError, match="cannot begin ring:4: 2 tokens that the document names are spent"):
+        store.begin("bell", "ring:4")
+    assert store.past("bell").spent("ring:1")
 
 
 LIT, DARK = {"lit": True}, {"lit": False}
@@ -213,6 +224,32 @@ def test_a_kind_is_settled_until_what_is_said_of_it_changes(
         store.flush()
     assert (past.generation, past.in_force) == (since, len(documents))
     assert settled is (since < len(documents))
+
+
+def test_when_it_was_that_a_document_came_to_say_of_a_kind_what_it_says() -> None:
+    disk, now_s = MemoryDisk(), 10.0
+    store = Store(disk, "boot-1", lambda: now_s)
+    store.keep(written(1, lamp=LIT))
+    now_s = 20.0
+    store.keep(written(2, lamp=LIT, bell={}))
+    assert [store.past(kind).began_s for kind in ("lamp", "bell", "door")] == [10.0, 20.0, 0.0]
+    now_s = 30.0
+    preview = written(3, lamp=DARK, bell={})
+    assert [store.past(kind, preview).began_s for kind in ("lamp", "bell")] == [30.0, 20.0]
+    store.flush()
+    again, later = Store(disk, "boot-1", lambda: 40.0), Store(disk, "boot-2", lambda: 5.0)
+    assert (again.past("lamp").began_s, later.past("lamp").began_s) == (10.0, 0.0)
+    later.keep(written(3, lamp=LIT, bell={}, door={}))
+    assert (later.past("lamp").began_s, later.past("door").began_s) == (0.0, 5.0)
+
+
+def test_a_state_of_before_anything_had_a_moment_or_a_reason_is_read() -> None:
+    deed = {"state": "refused", "boot_id": "boot-1", "generation": 1, "message": "wet"}
+    content = {**EMPTY, "deeds": {"bell": {"t1": deed}}, "since": {"bell": 1}}
+    disk = MemoryDisk(json.dumps(content).encode())
+    past = Store(disk, "boot-1").past("bell")
+    assert not disk.broken()
+    assert (past.began_s, past.deeds["t1"].reason, past.deeds["t1"].message) == (0.0, "", "wet")
 
 
 def test_a_preview_is_of_its_own_generation_only_where_it_says_something_new() -> None:
