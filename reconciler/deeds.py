@@ -1,4 +1,4 @@
-"""Which deeds are remembered: what a document may still mean, and the newest of others; pure.
+"""Which deeds are remembered: what a document may mean, and the newest of others; pure.
 
 Kinds write a deed as `ACT:TOKEN` or `ACT:TARGET:TOKEN`, with `:` or `@`, where a token is of the
 document or is a generation or a boot: `reboot:7`, `restart:nginx.service:v1`, `write@7:/etc/x`.
