@@ -32,6 +32,8 @@ def lacking(value: Json, rules: Sequence[Rules]) -> str:
     types = {name for branch in wanted for name in types_of(branch)}
     if isinstance(value, str) and len(value) <= NEAREST_CHARS_MAX:
         return _of_text(value, types, wanted)
+    if isinstance(value, int) and not isinstance(value, bool) and types & {"integer", "number", "float"}:
+        return ""  # it is of a right type, and out of bounds
     if types & {"string", "path", "timestamp"} and isinstance(value, (bool, int, float)):
         return "write it in quotes"
     return ""

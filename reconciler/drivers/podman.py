@@ -6,9 +6,11 @@ To ask podman itself would start a process at every look, for nothing of it stay
 import os
 import time
 from collections.abc import Iterator
+from itertools import product
 from typing import ClassVar
 
 from reconciler.errors import DriverError
+from reconciler.facilities.sysblock import entries
 from reconciler.resource import Json
 from reconciler.resources.report import Source
 
@@ -46,8 +48,8 @@ class Podman(Source):
         assert item in self.items
         told: dict[str, Json] = {}
         try:
-            for each in self._listed():
-                if len(told) < _CONTAINERS_MAX and self._runs(each["id"]):
+            for store, each in self._listed():
+                if len(told) < _CONTAINERS_MAX and self._runs(store, each["id"]):
                     names = each.get("names") or [each["id"][:12]]
                     told[names[0][:_TEXT_CHARS_MAX]] = _container(each)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -56,13 +58,15 @@ class Podman(Source):
             raise DriverError(f"cannot list containers: {error.filename}: {error.strerror}") from error
         return {"podman": dict(sorted(told.items()))}
 
-    def _listed(self) -> Iterator[Json]:
+    def _listed(self) -> Iterator[tuple[str, Json]]:
+        """Each container, with the folder of its storage driver: `overlay-containers`, `btrfs-containers`."""
         # Late: a guest may have no containers.
         import json
 
         for storage in (self._stored, self._running):
-            for name in _LISTS:
-                path = f"{storage}/overlay-containers/{name}"
+            stores = [name for name in entries(storage) if name.endswith("-containers")]
+            for store, name in product(stores, _LISTS):
+                path = f"{storage}/{store}/{name}"
                 try:
                     with open(path, "rb") as file:
                         text = file.read(_LIST_BYTES_MAX + 1)
@@ -72,11 +76,11 @@ class Podman(Source):
                     raise DriverError(
                         f"cannot list containers: {path} is longer than {_LIST_BYTES_MAX} bytes"
                     )
-                yield from json.loads(text or b"[]")
+                yield from ((store, each) for each in json.loads(text or b"[]"))
 
-    def _runs(self, id: str) -> bool:
+    def _runs(self, store: str, id: str) -> bool:
         """Whether the process is there that the container's monitor wrote down, and is not another's."""
-        folder = f"{self._running}/overlay-containers/{id}/userdata"
+        folder = f"{self._running}/{store}/{id}/userdata"
         try:
             with open(f"{folder}/pidfile") as file:
                 pid = int(file.read(32))

@@ -2,7 +2,8 @@
 
 Theory of operation. The kernel's tables tell address, user and inode of a socket. Whose it
 is stands with the processes alone, as a link to that inode among their descriptors. So all of
-them are walked through, but within a time: on a crowded machine some owners stay unknown.
+them are walked through, but within a time: on a crowded machine some owners stay unknown. Those that
+an earlier walk has found are kept then, for as long as the socket is there.
 """
 
 import os
@@ -18,7 +19,7 @@ _TABLES = ("tcp", "tcp6", "udp", "udp6")
 _WAITING = {"tcp": "0A", "udp": "07"}  # TCP_LISTEN; a datagram socket that is not connected
 _TABLE_BYTES_MAX = 8 << 20  # 150 bytes a socket: a proxy with 50,000 connections
 _SOCKETS_MAX = 512  # told; a large server listens on some 50
-_WALK_S = 0.5  # 300 processes take 20 ms, and all sources together have 5 s
+_WALK_S = 0.5  # 300 processes take 20 ms; a million descriptors, as one proxy may have, over a second
 _PROGRAMS_MAX = 8  # that share one socket, as the workers of a web server do
 
 
@@ -48,6 +49,7 @@ class ProcNet(Source):
 
     def __init__(self, proc: str = "/proc") -> None:
         self._proc = proc
+        self._known: dict[str, set[str]] = {}  # what the last walk told
 
     @classmethod
     def available(cls) -> bool:
@@ -92,11 +94,16 @@ class ProcNet(Source):
         wanted = {f"socket:[{inode}]": inode for inode in inodes}
         owners: dict[str, set[str]] = {}
         for pid in _numbers(self._proc):
-            if time.monotonic() > ends_s:
-                break
             folder = f"{self._proc}/{pid}/fd"
-            for link in {_link(f"{folder}/{fd}") for fd in _numbers(folder)} & wanted.keys():
-                owners.setdefault(wanted[link], set()).add(self._name(pid))
+            for fd in _numbers(folder):
+                if time.monotonic() > ends_s:
+                    # Else a program would come and go by the load of the machine, and be told each time.
+                    known = {inode: names for inode, names in self._known.items() if inode in inodes}
+                    self._known = {**known, **owners}
+                    return self._known
+                if (link := _link(f"{folder}/{fd}")) in wanted:
+                    owners.setdefault(wanted[link], set()).add(self._name(pid))
+        self._known = owners
         return owners
 
     def _name(self, pid: str) -> str:
@@ -116,8 +123,10 @@ def _link(path: str) -> str:
 
 
 def _numbers(folder: str) -> Iterator[str]:
+    """One by one: to list a million before the first is looked at would take half a second."""
     try:
-        yield from (name for name in os.listdir(folder) if name.isdigit())
+        with os.scandir(folder) as found:
+            yield from (each.name for each in found if each.name.isdigit())
     except OSError:
         return
 

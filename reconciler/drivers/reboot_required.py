@@ -34,6 +34,7 @@ class RebootRequired(Source):
     def __init__(self, root: str = "", release: str = "") -> None:
         self._root = root
         self._release = release or os.uname().release
+        self._had_modules = False
 
     @classmethod
     def available(cls) -> bool:
@@ -43,11 +44,9 @@ class RebootRequired(Source):
         return time.clock_gettime(time.CLOCK_BOOTTIME)
 
     def watches(self) -> Sequence[Watch]:
-        files = ["reboot-required", _LIST, "reboot-needed"]
-        return (
-            Folders(f"{self._root}/run", names=files, items=self.items),
-            Folders(f"{self._root}/run/ostree", names=["staged-deployment"], items=self.items),
-        )
+        names = [_LIST, *(os.path.basename(name) for name in _WORDS)]
+        # One descriptor for both: whatever is done in /run itself wakes us, if not for a look.
+        return (Folders(f"{self._root}/run", f"{self._root}/run/ostree", names=names, items=self.items),)
 
     def read(self, item: str) -> Json:
         assert item in self.items
@@ -60,7 +59,10 @@ class RebootRequired(Source):
             if os.path.exists(f"{folder}/{name}/modules.order")
         ]
         told: Json = {}
-        if kernels and self._release not in kernels:
+        self._had_modules = self._had_modules or self._release in kernels
+        # A kernel that comes from the host has never had modules here, whatever else is installed.
+        ours = self._had_modules or any(_flavour(name) == _flavour(self._release) for name in kernels)
+        if ours and self._release not in kernels:
             why.append("the modules of the running kernel are gone")
         if newest := newer(self._release, kernels):
             why.append("a newer kernel is installed")

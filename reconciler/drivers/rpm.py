@@ -33,7 +33,7 @@ _TAGS_MAX = 65_536  # rpm's own limit on the entries of a header's index
 _TEXT_BYTES_MAX = 256  # a name, a version, a vendor: all are far shorter
 _CACHE_KIB = 128  # each header is read once, so pages need not be kept
 _BUSY_S = 1.0  # a writer holds the lock for the moment of its commit
-_COMMAND_S = 3.0  # rpm -qa takes a second for 2,000 packages, and all sources together have 5 s
+_COMMAND_S = 3.0  # rpm -qa takes a second for 2,000 packages
 _COMMAND_BYTES_MAX = _PACKAGES_MAX * 200
 
 # rpmtag.h

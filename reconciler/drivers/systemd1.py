@@ -21,7 +21,7 @@ _CHANGED = (
     f"member='PropertiesChanged',arg0='{_NAME}.Service'"
 )
 _CALL_S = 0.5  # each of some calls; systemd lists 200 units in 5 ms
-_LOGS_S = 2.0  # of all of them at once; what is missing then comes with the next reading
+_LOGS_S = 2.0  # for when and why, of all that failed; what is missing then comes with the next reading
 _LOGS_MAX = 10  # each is a process, once for each failure; a guest with more has another problem
 _SUFFIX = ".service"
 _UNITS_MAX = 1000  # the first by name; a large server runs some 200
@@ -82,7 +82,8 @@ class Systemd1(Source):
         logs: dict[tuple[str, int], tuple[str, ...]] = {}
         out: dict[str, Json] = {}
         for full, _, _, _, _, _, path, *_ in rows:
-            since_us = self._since_us(path) if len(logs) < _LOGS_MAX else 0
+            timely = time.monotonic() < ends_s
+            since_us = self._since_us(path) if timely and len(logs) < _LOGS_MAX else 0
             left_s, ago_s = ends_s - time.monotonic(), time.time() - since_us / 1e6
             if (full, since_us) in self._logs:
                 logs[full, since_us] = self._logs[full, since_us]

@@ -39,9 +39,9 @@ class Machine:
         (self.root / where).parent.mkdir(parents=True, exist_ok=True)
         (self.root / where).write_text(json.dumps(entries))
 
-    def start(self, id: str, pid: int, runs: str | None = None) -> None:
+    def start(self, id: str, pid: int, runs: str | None = None, store: str = "overlay") -> None:
         """A monitor wrote down a process, and the process is now that of `runs`."""
-        folder = self.root / f"run/overlay-containers/{id}/userdata"
+        folder = self.root / f"run/{store}-containers/{id}/userdata"
         folder.mkdir(parents=True)
         (folder / "pidfile").write_text(str(pid))
         (self.root / f"proc/{pid}").mkdir(parents=True)
@@ -69,6 +69,14 @@ def test_those_that_run(machine: Machine) -> None:
             "web": {"id": "a" * 12, "image": "docker.io/library/nginx:latest", **beside},
         }
     }
+
+
+@pytest.mark.parametrize("store", ["btrfs", "vfs", "zfs"])
+def test_whatever_driver_keeps_their_images(machine: Machine, store: str) -> None:
+    machine.store(stored(WEB, "web"), where=f"stored/{store}-containers/containers.json")
+    machine.store(stored(OLD, "old"))  # left behind by the driver before
+    machine.start(WEB, 17, store=store)
+    assert machine.driver.read("containers")["podman"].keys() == {"web"}
 
 
 def test_none_were_ever_made(machine: Machine) -> None:

@@ -3,7 +3,9 @@
 import os
 import socket
 import sys
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -78,6 +80,38 @@ def test_few_are_told_and_a_walk_ends(proc: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(proc_net, "_SOCKETS_MAX", 1)
     monkeypatch.setattr(proc_net, "_WALK_S", -1.0)
     assert ProcNet(str(proc)).read("sockets") == {"tcp": {"0.0.0.0:22": {"uid": 0}}, "udp": {}}
+
+
+@LITTLE
+def test_a_walk_ends_among_the_descriptors_of_one_process(
+    proc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for fd in range(100, 200):
+        (proc / f"1/fd/{fd}").symlink_to("/dev/null")
+    ticks = count()
+    clock = SimpleNamespace(monotonic=lambda: float(next(ticks)))
+    followed: list[str] = []
+
+    def link(path: str) -> str:
+        followed.append(path)
+        return ""
+
+    monkeypatch.setattr(proc_net, "time", clock)
+    monkeypatch.setattr(proc_net, "_WALK_S", 20.0)
+    monkeypatch.setattr(proc_net, "_link", link)
+    ProcNet(str(proc)).read("sockets")
+    assert len(followed) == 20
+
+
+@LITTLE
+def test_who_was_found_is_told_again_when_time_is_short(proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = ProcNet(str(proc))
+    whole = source.read("sockets")
+    with monkeypatch.context() as patch:
+        patch.setattr(proc_net, "_WALK_S", -1.0)
+        assert source.read("sockets") == source.read("sockets") == whole
+    (proc / "7/fd/22").unlink()
+    assert source.read("sockets")["tcp"]["0.0.0.0:22"]["programs"] == ["systemd"]
 
 
 def test_too_long_a_table_is_refused(proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:

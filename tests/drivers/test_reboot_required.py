@@ -62,6 +62,21 @@ def test_a_newer_kernel(tmp_path: Path) -> None:
     }
 
 
+def test_the_hosts_kernel_beside_another_that_is_installed(tmp_path: Path) -> None:
+    assert told(tmp_path, ["6.1.0-20-amd64"]) == {"required": False, "why": []}
+
+
+def test_modules_that_went_while_we_looked(tmp_path: Path) -> None:
+    source = RebootRequired(str(tmp_path), RUNNING)
+    modules = tmp_path / "lib/modules"
+    for kernel in (RUNNING, "6.5.0-1-amd64"):
+        (modules / kernel).mkdir(parents=True)
+        (modules / kernel / "modules.order").touch()
+    assert not source.read("reboot")["required"]
+    (modules / RUNNING / "modules.order").unlink()
+    assert source.read("reboot")["why"] == ["the modules of the running kernel are gone"]
+
+
 def test_a_kernel_that_was_replaced_under_us(tmp_path: Path) -> None:
     assert told(tmp_path, ["6.1.0-20-cloud-amd64"])["why"] == [
         "the modules of the running kernel are gone",
@@ -96,13 +111,13 @@ def test_newer(running: str, installed: list[str], newest: str) -> None:
 def test_a_wish_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     watches = RebootRequired(str(tmp_path)).watches()
-    (tmp_path / "run/reboot-required").touch()
-    (tmp_path / "run/other").touch()
-    first, second = watches
-    assert isinstance(first, Folders)
-    assert isinstance(second, Folders)
-    with closing(first), closing(second):
-        assert first.drain()
+    (watch,) = watches
+    assert isinstance(watch, Folders)
+    with closing(watch):
+        (tmp_path / "run/other").touch()
+        assert not watch.drain()
+        (tmp_path / "run/reboot-required").touch()
+        assert watch.drain()
         (tmp_path / "run/ostree").mkdir()
         (tmp_path / "run/ostree/staged-deployment").touch()
-        assert second.drain()
+        assert watch.drain()

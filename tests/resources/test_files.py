@@ -369,7 +369,11 @@ def test_bytes_and_secrets_become_what_they_are() -> None:
         pytest.param('{/a: {mode: "4755"}}', "four octal digits", id="setuid"),
         pytest.param("{/a: {owner: a;b}}", "the name or number", id="owner"),
         pytest.param("{/a: {owner: -rf}}", "the name or number", id="an option"),
-        pytest.param("{/a: {owner: 4294967295}}", "at most 4294967294", id="the number for nobody"),
+        pytest.param(
+            "{/a: {owner: 4294967295}}",
+            r"must be at most 4294967294 \(got 4294967295\)",
+            id="the number for nobody",
+        ),
         pytest.param(f"{{/a: {'x' * (CONTENT_CHARS_MAX + 1)}}}", "at most", id="huge"),
         pytest.param(f"{{{', '.join(f'/{n}: x' for n in range(257))}}}", "at most 256 files", id="many"),
         pytest.param("{/a: {secret: k}}", "mapping|fromFile", id="a secret in the document"),

@@ -11,6 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.documents import read
+from reconciler.drivers import (
+    collectd,
+    docker,
+    login1,
+    metrics_exec,
+    proc_net,
+    rpm,
+    rtnetlink,
+    systemd1,
+    udisks2,
+)
 from reconciler.errors import DriverError, InvalidSpec, Unsupported
 from reconciler.resource import Cancellable, Json, Past, Watch, Watching
 from reconciler.resources import report
@@ -104,6 +115,20 @@ def heard(kind: Report) -> list[Any]:
 
 
 FAKE: Source = FakeSource({})  # holds the fake to the port, for the type checker
+
+
+def test_all_sources_may_be_slow_in_one_look() -> None:
+    bounds = (
+        rpm._BUSY_S + rpm._COMMAND_S,
+        4 * systemd1._CALL_S + systemd1._LOGS_S + systemd1._CALL_S,
+        2 * login1._DEADLINE_S,  # sessions, users
+        rtnetlink._DEADLINE_S,
+        docker._ANSWER_S,
+        2 * udisks2._CALL_S,
+        proc_net._WALK_S,
+        collectd._DEADLINE_S + metrics_exec._PATIENCE_S,
+    )
+    assert sum(bounds) < Report.observe_deadline_s
 
 
 def asking(**every_s: float) -> Desired:
