@@ -7,11 +7,14 @@ from reconciler.host.failures import Misused
 from reconciler.host.output import flat
 from reconciler.host.views import condition, conditions
 from reconciler.resource import Json
+from reconciler.subjects.seating import REFUSALS
 
 AT_REST = ("Converged", "Holding")
 PHASES = (*AT_REST, "Converging", "Degraded", "Refused")
-# Another try would end the same: a driver, a policy or another document is wanted.
-HOPELESS = frozenset({"Unsupported", "Forbidden", "Terminal"})
+# Another try would end the same: a driver, a policy or another document is wanted, or the same one anew.
+_OF_ALL = ("Unsupported", "Forbidden", "Terminal", "InvalidSpec", "OutcomeUnknown", "SecretMissing")
+_OF_TASKS = ("Failed", "Killed", "DeadlinePassed", "Stopped", "Lost")
+HOPELESS = frozenset({*_OF_ALL, *_OF_TASKS, *REFUSALS, "CredentialNeeded", "NoDoor"})
 
 Met = Callable[[Mapping[str, Json]], bool]
 

@@ -6,6 +6,7 @@ import pytest
 
 from reconciler.host.failures import Misused
 from reconciler.host.following import Follower, converged, hopeless, so, wanted
+from reconciler.subjects.seating import REFUSALS
 
 
 def _status(
@@ -86,3 +87,25 @@ def test_only_news_are_told() -> None:
     assert follower.news(_status()) == []
     drifted = _status(3, "Converging", status="False", reason="Drifted", message="lock")
     assert follower.news(drifted) == ["session  False  Drifted  lock", "Converging  generation 3"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        *(pytest.param("user", reason, id=reason) for reason in (*REFUSALS, "CredentialNeeded", "NoDoor")),
+        *(pytest.param("run", reason, id=reason) for reason in ("Failed", "Killed", "DeadlinePassed", "Lost")),
+        pytest.param("run", "Stopped", id="Stopped"),
+        pytest.param("files", "SecretMissing", id="SecretMissing"),
+        pytest.param("power", "OutcomeUnknown", id="OutcomeUnknown"),
+        pytest.param("clock", "InvalidSpec", id="InvalidSpec"),
+    ],
+)
+def test_what_only_a_document_mends_is_not_waited_for(kind: str, reason: str) -> None:
+    failed = _status(3, "Degraded", kind, status="False", reason=reason, message="so")
+    assert hopeless(failed) == f"{kind}: {reason}: so"
+    assert hopeless(failed | {"phase": "Converging"}) == ""
+
+
+@pytest.mark.parametrize("reason", ["SeatBusy", "LoginsDisabled", "DoorShut", "Running", "InUse"])
+def test_what_may_come_about_is_waited_for(reason: str) -> None:
+    assert hopeless(_status(3, "Degraded", status="False", reason=reason)) == ""
