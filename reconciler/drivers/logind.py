@@ -13,7 +13,9 @@ from reconciler.facilities.dbus import Bus, BusError, NoAnswer, Peer
 from reconciler.facilities.inotify import Folders
 from reconciler.resource import Watch
 from reconciler.resources.power import Inhibitor, Machine, Scheduled, State, Switch, Verb, booted_s
-from reconciler.resources.session import Login, Sessions, Station
+from reconciler.resources.session import Sessions
+from reconciler.subjects.logins import Login, Station
+from reconciler.subjects.timestamps import stamp
 
 _NAME = "org.freedesktop.login1"
 _MANAGER = Peer(_NAME, "/org/freedesktop/login1", f"{_NAME}.Manager")
@@ -55,7 +57,7 @@ class LogindSessions(Sessions):
     forbidden_users: tuple[str, ...] = ()  # shell patterns; the policy's
 
     def __init__(self) -> None:
-        self._station, self._station_due_s = Station(), 0.0
+        self._station = Station()  # as a look would tell it that comes too soon for a new one
         self._bus = Bus(
             f"{_SIGNAL},interface='{_MANAGER.interface}',member='SessionNew'",
             f"{_SIGNAL},interface='{_MANAGER.interface}',member='SessionRemoved'",
@@ -77,7 +79,7 @@ class LogindSessions(Sessions):
         self._bus.close()
 
     def clocks(self) -> tuple[float, str]:
-        return time.clock_gettime(time.CLOCK_BOOTTIME), _stamp(time.time())
+        return _boot_clock_s(), stamp(time.time())
 
     def sessions(self) -> tuple[Login, ...]:
         (rows,) = self._bus.call(_MANAGER, "ListSessions")
@@ -92,17 +94,18 @@ class LogindSessions(Sessions):
         return tuple(logins)
 
     def station(self) -> Station:
-        now_s = time.monotonic()
-        if now_s >= self._station_due_s:
-            found = self._bus.properties(_MANAGER)
-            self._station_due_s = now_s + _STATION_S
-            self._station = Station(
-                lid_closed=bool(found.get("LidClosed")),
-                docked=bool(found.get("Docked")),
-                mains=bool(found.get("OnExternalPower", True)),
-                idle_since=_idle_since(found),
-            )
-        return self._station
+        now_s, again_s = _boot_clock_s(), self._station.again_s
+        if now_s < again_s:
+            return self._station
+        found = self._bus.properties(_MANAGER)
+        fresh = Station(
+            lid_closed=bool(found.get("LidClosed")),
+            docked=bool(found.get("Docked")),
+            mains=bool(found.get("OnExternalPower", True)),
+            idle_since=_idle_since(found),
+        )
+        self._station = replace(fresh, again_s=now_s + _STATION_S)
+        return fresh
 
     def lock(self, session: str) -> None:
         self._bus.call(_MANAGER, "LockSession", "s", session)
@@ -144,14 +147,14 @@ class LogindPower(Switch):
         self._bus.close()
 
     def boot_clock_s(self) -> float:
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
+        return _boot_clock_s()
 
     def machine(self) -> Machine:
         found = self._bus.properties(_MANAGER)
         (inhibitors,) = self._bus.call(_MANAGER, "ListInhibitors")
         return Machine(
             boot_id=_read("/proc/sys/kernel/random/boot_id"),
-            booted_at=_stamp(booted_s(_read("/proc/stat"))),
+            booted_at=stamp(booted_s(_read("/proc/stat"))),
             state=_state(found),
             able=frozenset(verb for verb in _METHODS if self._can(verb) not in ("", *_UNABLE)),
             inhibitors=tuple(sorted(map(_inhibitor, inhibitors), key=str)),
@@ -253,7 +256,8 @@ def _login(id: str, uid: int, user: str, found: Mapping[str, Any]) -> Login:
         host=str(found.get("RemoteHost", ""))[:_TEXT_CHARS_MAX],
         service=str(found.get("Service", ""))[:_TEXT_CHARS_MAX],
         scope=str(found.get("Scope", ""))[:_TEXT_CHARS_MAX],
-        since=_stamp(found["Timestamp"] // 1_000_000) if found.get("Timestamp") else "",
+        since=stamp(found["Timestamp"] // 1_000_000) if found.get("Timestamp") else "",
+        since_s=found.get("TimestampMonotonic", 0) / 1e6,
         locked=found.get("LockedHint", False),
         idle_since=_idle_since(found),
     )
@@ -261,7 +265,7 @@ def _login(id: str, uid: int, user: str, found: Mapping[str, Any]) -> Login:
 
 def _idle_since(found: Mapping[str, Any]) -> str:
     idle_s = found.get("IdleSinceHint", 0) // 1_000_000
-    return _stamp(idle_s) if found.get("IdleHint") and idle_s else ""
+    return stamp(idle_s) if found.get("IdleHint") and idle_s else ""
 
 
 def _state(found: Mapping[str, Any]) -> State:
@@ -277,11 +281,11 @@ def _inhibitor(row: tuple[str, str, str, str, int, int]) -> Inhibitor:
 
 def _scheduled(found: Mapping[str, Any]) -> Scheduled | None:
     verb, at_us = found.get("ScheduledShutdown", ("", 0))
-    return Scheduled(verb, _stamp(at_us // 1_000_000)) if verb and 0 < at_us < _NEVER_US else None
+    return Scheduled(verb, stamp(at_us // 1_000_000)) if verb and 0 < at_us < _NEVER_US else None
 
 
-def _stamp(epoch_s: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch_s))
+def _boot_clock_s() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _read(path: str) -> str:

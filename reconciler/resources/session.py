@@ -8,6 +8,8 @@ The rules of this kind:
    and an answer that does not come is said: `NotConfirmed`.
 3. Nobody is fought: a session that was asked in this generation is not asked again,
    unless `lockedUntil` or `enforce: always` insists.
+4. Without these a state is meant for the sessions that are there when the document comes
+   to say it: whom the same document lets in, it does not lock out.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -28,6 +30,9 @@ from reconciler.resource import (
     Touch,
     Verdict,
 )
+from reconciler.subjects.listing import first_few
+from reconciler.subjects.logins import Login, Station
+from reconciler.subjects.timestamps import epoch_s
 
 State = Literal["locked", "unlocked", "ended"]
 
@@ -35,7 +40,6 @@ CONFIRM_S = 10.0  # a locker needs one or two seconds to draw, on a busy guest a
 INSIST_S = 60.0  # between two wishes to one session that does not answer; rare enough to cost nothing
 _NAMED_MAX = 3  # in one message; all of them stand in what is observed
 _VERBS = {"locked": "lock", "unlocked": "unlock", "ended": "end"}
-_GRAPHICAL = frozenset({"x11", "wayland", "mir"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,56 +52,6 @@ class Desired:
     id: str = ""
     locked_until: str = ""  # RFC 3339 in UTC, to the second; empty: does not insist
     always: bool = False  # enforce: always
-
-
-@dataclass(frozen=True, kw_only=True)
-class Login:
-    """One login session, in logind's words; see org.freedesktop.login1(5)."""
-
-    id: str
-    user: str
-    uid: int = 0
-    seat: str = ""
-    tty: str = ""
-    display: str = ""
-    type: str = "tty"
-    group: str = "user"  # its Class
-    state: str = "active"  # online, active or closing
-    remote: bool = False
-    host: str = ""  # where a remote one comes from, as its service has told logind
-    service: str = ""  # that let its user in: login, sshd, greetd
-    scope: str = ""  # the unit of all its processes
-    since: str = ""  # RFC 3339
-    locked: bool = False
-    idle_since: str = ""  # RFC 3339; empty while somebody is busy there, or nobody says
-    forbidden: bool = False  # the guest's policy keeps it from us
-
-    @property
-    def active(self) -> bool:
-        return self.state == "active"
-
-    @property
-    def lockable(self) -> bool:
-        return bool(self.seat) or self.type in _GRAPHICAL
-
-    @property
-    def personal(self) -> bool:
-        return self.group.startswith("user") and self.state != "closing"
-
-    def __str__(self) -> str:
-        place = self.seat and f"{self.seat} {self.tty}".strip()
-        origin = f" from {self.host}" if self.host else ""
-        return f"{self.id} ({self.user}, {place or self.tty or self.type}{origin})"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Station:
-    """The machine around the sessions. Of all but idleness logind sends no news: it is as last looked at."""
-
-    lid_closed: bool = False
-    docked: bool = False
-    mains: bool = True  # external power, or no battery at all
-    idle_since: str = ""  # RFC 3339, when the last session has become idle
 
 
 @dataclass(frozen=True)
@@ -116,8 +70,9 @@ class Observed:
 
     boot_clock_s: float
     now: str  # RFC 3339 in UTC, to the second
+    began_s: float = 0.0  # CLOCK_MONOTONIC when the document came to say it; 0.0: in another boot
     sessions: tuple[Login, ...] = ()
-    station: Station = Station()
+    station: Station = field(default_factory=Station)
     asks: Mapping[str, Ask] = field(default_factory=dict)  # by session, of this generation
     pending: Mapping[str, str] = field(default_factory=dict)  # verbs of earlier ones, still to be answered
 
@@ -131,7 +86,8 @@ class Sessions(Driver, Protocol):
     def sessions(self) -> tuple[Login, ...]:
         """Every login session, with `forbidden` where the policy says so of its user."""
 
-    def station(self) -> Station: ...
+    def station(self) -> Station:
+        """Possibly as of a few seconds ago; `again_s` then says when to look."""
 
     def lock(self, session: str) -> None:
         """Ask the session's locker; returns before it has answered."""
@@ -156,6 +112,7 @@ class Session(Resource[Desired, Observed, Sessions], kind="session"):
     summary = "The people at the guest's screens: locked, unlocked or sent away."
     verbs = frozenset({"lock", "unlock", "end"})
     enforce = "once"
+    awaited = True
     short: ClassVar[Rules] = {"type": "string", "allowed": list(_VERBS)}
     rules: ClassVar[Rules] = {
         "state": {
@@ -218,6 +175,7 @@ class Session(Resource[Desired, Observed, Sessions], kind="session"):
         return Observed(
             boot_clock_s=boot_clock_s,
             now=now,
+            began_s=past.began_s,
             sessions=sessions,
             station=driver.station(),
             asks=asks,
@@ -262,7 +220,8 @@ class Session(Resource[Desired, Observed, Sessions], kind="session"):
             if kept := {login.id for login in targets if _state(login) != desired.state}:
                 words = _said("the guest's policy forbids (forbid.users)", targets, kept)
                 return Verdict(False, "Forbidden", words, failed=True)
-            return Verdict(True, "InSync", f"{count} {desired.state}" if targets else count)
+            text = f"{count} {desired.state}" if targets else count
+            return Verdict(True, "InSync", text + _came_since(desired, observed))
         if changes:
             asked = {change.target for change in changes}
             return Verdict(False, "Drifted", _said(f"not {desired.state}", wrong, asked))
@@ -280,7 +239,7 @@ class Session(Resource[Desired, Observed, Sessions], kind="session"):
 
     @staticmethod
     def due_s(desired: Desired, observed: Observed) -> float | None:
-        now_s, times = observed.boot_clock_s, []
+        now_s, times = observed.boot_clock_s, [observed.station.again_s]
         for login in _wrong(desired, observed):
             ask = observed.asks.get(login.id)
             if ask:
@@ -326,6 +285,22 @@ def _insists(desired: Desired, observed: Observed) -> bool:
 
 
 def _targets(desired: Desired, observed: Observed) -> list[Login]:
+    """Those whom the document means; later ones only where it insists."""
+    matching = _matching(desired, observed)
+    if desired.always or _insists(desired, observed):
+        return matching
+    return [login for login in matching if login.since_s <= observed.began_s]
+
+
+def _came_since(desired: Desired, observed: Observed) -> str:
+    """A remark on who is as the document does not say, and is not meant."""
+    targets = _targets(desired, observed)
+    others = [login for login in _matching(desired, observed) if login not in targets]
+    names = [str(login) for login in others if _state(login) != desired.state]
+    return f"; {first_few(names, _NAMED_MAX)} came since" if names else ""
+
+
+def _matching(desired: Desired, observed: Observed) -> list[Login]:
     if desired.state is None or (desired.locked_until and not _insists(desired, observed)):
         return []
     return [
@@ -365,9 +340,7 @@ def _may_ask(desired: Desired, observed: Observed, login: Login) -> bool:
 
 
 def _said(what: str, logins: Sequence[Login], ids: Collection[str]) -> str:
-    names = [str(login) for login in logins if login.id in ids]
-    more = f" and {len(names) - _NAMED_MAX} more" if len(names) > _NAMED_MAX else ""
-    return f"{what}: {', '.join(names[:_NAMED_MAX])}{more}"
+    return f"{what}: {first_few((str(login) for login in logins if login.id in ids), _NAMED_MAX)}"
 
 
 def _shown(login: Login) -> dict[str, Json]:
@@ -387,14 +360,3 @@ def _shown(login: Login) -> dict[str, Json]:
     }
     facts = {"uid": login.uid, "active": login.active, "remote": login.remote, "locked": login.locked}
     return {key: text for key, text in texts.items() if text} | facts
-
-
-def epoch_s(timestamp: str) -> int:
-    """Seconds since 1970 of `YYYY-MM-DDTHH:MM:SSZ`, after 1970."""
-    # By hand: datetime takes 0.4 MiB in a guest, and the kinds know no clock.
-    year, month, day = int(timestamp[:4]), int(timestamp[5:7]), int(timestamp[8:10])
-    years = year - (month <= 2)  # counted from March, a leap day comes last
-    days = years * 365 + years // 4 - years // 100 + years // 400
-    days += (153 * ((month - 3) % 12) + 2) // 5 + day - 1
-    hours = (days - 719_468) * 24 + int(timestamp[11:13])
-    return (hours * 60 + int(timestamp[14:16])) * 60 + int(timestamp[17:19])

@@ -25,6 +25,7 @@ class FakeSession:
     host: str = ""
     service: str = "login"
     since_us: int = 0
+    awake_us: int = 0  # the same on CLOCK_MONOTONIC
 
     def properties(self, id: str) -> dict[str, tuple[str, Any]]:
         return {
@@ -39,6 +40,7 @@ class FakeSession:
             "Service": ("s", self.service),
             "Scope": ("s", f"session-{id}.scope"),
             "Timestamp": ("t", self.since_us),
+            "TimestampMonotonic": ("t", self.awake_us),
             "Type": ("s", self.type),
             "Class": ("s", self.group),
             "Active": ("b", self.state == "active"),

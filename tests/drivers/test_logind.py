@@ -15,7 +15,8 @@ from reconciler.drivers.logind import LogindPower, LogindSessions
 from reconciler.errors import DriverError, Unsupported
 from reconciler.resource import Cancellable, Past, Watching
 from reconciler.resources.power import Inhibitor, Power, Scheduled, Switch
-from reconciler.resources.session import Desired, Login, Session, Sessions, Station
+from reconciler.resources.session import Desired, Session, Sessions
+from reconciler.subjects.logins import Login, Station
 from tests.bus import PrivateBus, Refusal, Reply, program, readable
 from tests.drivers.logind_fake import NAME, NO_SESSION, UNKNOWN, FakeLogind, FakeSession
 
@@ -69,6 +70,7 @@ def test_sees_sessions(guest: FakeLogind, sessions: LogindSessions) -> None:
         "4": FakeSession("bob", 1001, seat="", tty="pts/0", state="online", service="sshd", host="192.0.2.7"),
     }
     guest.sessions["4"].since_us = 1_767_225_600_000_000
+    guest.sessions["4"].awake_us = 12_500_000
     screen = Login(id="2", user="alice", uid=1000, seat="seat0", tty="tty2", service="login")
     ssh = Login(id="4", user="bob", uid=1001, tty="pts/0", remote=True, state="online", service="sshd")
     idle = "2026-01-01T00:00:00Z"
@@ -77,15 +79,17 @@ def test_sees_sessions(guest: FakeLogind, sessions: LogindSessions) -> None:
         replace(
             screen, id="c1", user="gdm", uid=120, group="greeter", idle_since=idle, scope="session-c1.scope"
         ),
-        replace(ssh, scope="session-4.scope", host="192.0.2.7", since="2026-01-01T00:00:00Z"),
+        replace(ssh, scope="session-4.scope", host="192.0.2.7", since="2026-01-01T00:00:00Z", since_s=12.5),
     )
 
 
 def test_sees_the_machine_around_them(guest: FakeLogind, sessions: LogindSessions) -> None:
     assert sessions.station() == Station()
     guest.lid_closed = True
-    assert sessions.station() == Station()  # it was asked just now
-    sessions._station_due_s = 0.0
+    soon = sessions.station()  # it was asked just now
+    assert soon == Station(again_s=soon.again_s)
+    assert 0 < soon.again_s - sessions.clocks()[0] <= 5.0
+    sessions._station = replace(soon, again_s=0.0)
     assert sessions.station() == Station(lid_closed=True, mains=False, idle_since="2026-01-01T00:00:00Z")
 
 

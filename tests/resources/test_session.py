@@ -1,6 +1,6 @@
 """Who is locked, asked, believed and left alone, decided without logind."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -8,20 +8,18 @@ from hypothesis import strategies as st
 
 from reconciler.documents import read
 from reconciler.errors import InvalidSpec
-from reconciler.resource import Action, Notice, Past, Phase, Touch
+from reconciler.resource import Action, Notice, Past, Phase, Touch, Verdict
 from reconciler.resources.session import (
     CONFIRM_S,
     INSIST_S,
     Ask,
     Desired,
-    Login,
     Observed,
     Session,
-    Sessions,
-    Station,
 )
+from reconciler.subjects.logins import Login, Station
+from tests.resources.session_fake import NOW, FakeSessions
 
-NOW = "2026-03-01T12:00:00Z"
 LATER = "2026-03-01T13:00:00Z"
 SCREEN = Login(id="2", user="alice", uid=1000, seat="seat0", tty="tty2", type="wayland")
 CONSOLE = Login(id="3", user="bob", uid=1001, seat="seat0", tty="tty3")
@@ -71,6 +69,35 @@ def verbs(desired: Desired, observed: Observed) -> list[tuple[str, str]]:
 )
 def test_plan(desired: Desired, observed: Observed, acts: list[tuple[str, str]]) -> None:
     assert verbs(desired, observed) == acts
+
+
+@pytest.mark.parametrize(
+    ("desired", "acts"),
+    [
+        pytest.param(Desired(state="locked"), ["2"], id="is not locked"),
+        pytest.param(Desired(state="ended"), ["2"], id="is not ended"),
+        pytest.param(Desired(state="ended", user="bob"), [], id="not even by name"),
+        pytest.param(Desired(state="locked", locked_until=LATER), ["2", "3"], id="is, until then"),
+        pytest.param(Desired(state="locked", always=True), ["2", "3"], id="is, always"),
+    ],
+)
+def test_who_comes_after_the_document(desired: Desired, acts: list[str]) -> None:
+    observed = replace(seen(replace(SCREEN, since_s=99.5), replace(CONSOLE, since_s=100.5)), began_s=100.0)
+    assert [target for _, target in verbs(desired, observed)] == acts
+
+
+def test_who_comes_after_the_document_is_no_drift_and_is_said() -> None:
+    came = [replace(CONSOLE, id=str(n), since_s=100.5) for n in range(5)]
+    observed = replace(seen(locked(SCREEN), locked(came[0]), *came[1:]), began_s=100.0)
+    assert Session.diff(ONCE, observed) == ()
+    assert Session.verdict(ONCE, observed, ()) == Verdict(
+        True,
+        "InSync",
+        "1 session locked; 1 (bob, seat0 tty3), 2 (bob, seat0 tty3), 3 (bob, seat0 tty3), and 1 more"
+        " came since",
+    )
+    rebooted = replace(observed, sessions=observed.sessions[-1:], began_s=0.0)
+    assert Session.verdict(ONCE, rebooted, ()).message == "no session; 4 (bob, seat0 tty3) came since"
 
 
 def test_who_is_forbidden_is_left_alone_and_said() -> None:
@@ -150,6 +177,12 @@ def test_a_session_that_will_not_end_is_asked_again() -> None:
             OLD + INSIST_S,
             id="the next wish",
         ),
+        pytest.param(
+            ONCE,
+            replace(seen(), station=Station(again_s=1004.0)),
+            1004.0,
+            id="the machine around was not asked again just now",
+        ),
     ],
 )
 def test_due(desired: Desired, observed: Observed, due_s: float | None) -> None:
@@ -172,6 +205,7 @@ logins = st.builds(
     group=st.sampled_from(["user", "greeter", "background", "user-early"]),
     state=st.sampled_from(["online", "active", "closing"]),
     locked=st.booleans(),
+    since_s=st.sampled_from([0.0, 90.0, 110.0]),
 )
 
 
@@ -187,50 +221,12 @@ logins = st.builds(
     sessions=st.lists(logins, max_size=5).map(tuple),
 )
 def test_a_whole_plan_leaves_nothing_to_do(desired: Desired, sessions: tuple[Login, ...]) -> None:
-    observed = seen(*sessions)
+    observed = replace(seen(*sessions), began_s=100.0)
     for action in Session.plan(desired, Session.diff(desired, observed)):
         assert action.verb in Session.verbs  # or a policy could not name it
         observed = Session.foresee(observed, action)
     assert Session.diff(desired, observed) == ()
     assert Session.verdict(desired, observed, ()).ready
-
-
-@dataclass
-class FakeSessions:
-    """A guest in memory; lockers in it answer, or are deaf."""
-
-    held: dict[str, Login] = field(default_factory=dict)
-    now_s: float = 1000.0
-    deaf: bool = False
-    heard: list[tuple[str, str]] = field(default_factory=list)
-
-    @classmethod
-    def available(cls) -> bool:
-        return True
-
-    def clocks(self) -> tuple[float, str]:
-        return self.now_s, NOW
-
-    def station(self) -> Station:
-        return Station()
-
-    def sessions(self) -> tuple[Login, ...]:
-        return tuple(self.held.values())
-
-    def lock(self, session: str) -> None:
-        self._hear("lock", session, locked=True)
-
-    def unlock(self, session: str) -> None:
-        self._hear("unlock", session, locked=False)
-
-    def end(self, session: str) -> None:
-        self.heard.append(("end", session))
-        del self.held[session]
-
-    def _hear(self, verb: str, session: str, *, locked: bool) -> None:
-        self.heard.append((verb, session))
-        if not self.deaf:
-            self.held[session] = replace(self.held[session], locked=locked)
 
 
 def go(kind: Session, desired: Desired, generation: int = 7) -> str:
@@ -244,8 +240,7 @@ def go(kind: Session, desired: Desired, generation: int = 7) -> str:
 
 def test_who_unlocks_is_left_alone_until_the_next_generation() -> None:
     guest = FakeSessions({"2": SCREEN})
-    port: Sessions = guest
-    kind = Session(port)
+    kind = Session(guest)
     assert go(kind, ONCE) == "InSync"
     guest.unlock("2")
     assert go(kind, ONCE) == "Drifted"
@@ -255,7 +250,7 @@ def test_who_unlocks_is_left_alone_until_the_next_generation() -> None:
 
 
 def test_a_deaf_locker_is_asked_once_and_said() -> None:
-    guest = FakeSessions({"3": CONSOLE}, deaf=True)
+    guest = FakeSessions({"3": CONSOLE}, deaf=frozenset("3"))
     kind = Session(guest)
     assert go(kind, ONCE) == "Asked"
     guest.now_s += CONFIRM_S
@@ -271,7 +266,7 @@ def test_a_deaf_locker_is_asked_once_and_said() -> None:
     ],
 )
 def test_what_an_earlier_document_asked_is_taken_back(waited_s: float, heard: list[tuple[str, str]]) -> None:
-    guest = FakeSessions({"3": CONSOLE}, deaf=True)
+    guest = FakeSessions({"3": CONSOLE}, deaf=frozenset("3"))
     kind = Session(guest)
     assert go(kind, ONCE) == "Asked"
     guest.now_s += waited_s
@@ -280,7 +275,7 @@ def test_what_an_earlier_document_asked_is_taken_back(waited_s: float, heard: li
 
 
 def test_a_look_for_another_document_forgets_nothing() -> None:
-    guest = FakeSessions({"3": CONSOLE}, deaf=True)
+    guest = FakeSessions({"3": CONSOLE}, deaf=frozenset("3"))
     kind = Session(guest)
     assert go(kind, ONCE) == "Asked"
     kind.observe(Desired(state="unlocked"), Past(generation=8))
@@ -352,7 +347,7 @@ def test_shows_every_session_without_empty_fields() -> None:
 def test_a_long_message_is_cut() -> None:
     many = seen(*(replace(SCREEN, id=str(n)) for n in range(5)))
     message = Session.verdict(ONCE, many, Session.diff(ONCE, many)).message
-    assert message.endswith("2 (alice, seat0 tty2) and 2 more")
+    assert message.endswith("2 (alice, seat0 tty2), and 2 more")
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,11 @@
 """What the host is told of sessions and of the machine around them."""
 
-from calendar import timegm
 from dataclasses import replace
-from time import gmtime, strftime
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from reconciler.resources.session import Login, Observed, Session, Station, epoch_s
+from reconciler.resources.session import Observed, Session
+from reconciler.subjects.logins import Login, Station
 
 SSH = Login(
     id="4",
@@ -79,8 +76,3 @@ def test_the_machine_around_sessions(station: Station, shown: dict[str, object])
 
 def test_what_only_idles_is_no_event() -> None:
     assert Session.notices(seen(SSH), seen(replace(SSH, idle_since=""))) == ()
-
-
-@given(st.integers(min_value=0, max_value=2**33))
-def test_epoch_against_the_standard_library(seconds: int) -> None:
-    assert epoch_s(strftime("%Y-%m-%dT%H:%M:%SZ", gmtime(seconds))) == seconds == timegm(gmtime(seconds))

@@ -5,7 +5,8 @@ from typing import Any, ClassVar
 
 from reconciler.errors import DriverError
 from reconciler.resource import Action, Json, Resource
-from reconciler.resources import filesystems, hostname, power, session
+from reconciler.resources import filesystems, hostname, power
+from reconciler.subjects.logins import Login, Station
 from reconciler.subjects.mounts import Mount
 from tests.simulation.machine import MOUNTS, Machine, Mishap
 
@@ -51,17 +52,17 @@ class Names(_Driver):
 
 
 class Screens(_Driver):
-    def station(self) -> session.Station:
-        return session.Station()
+    def station(self) -> Station:
+        return Station()
 
     def clocks(self) -> tuple[float, str]:
         # Nothing here depends on the wall clock; what it says must not matter.
         return self.guest.now_s(), f"2026-01-31T18:00:{int(self.guest.wall_s) % 60:02}Z"
 
-    def sessions(self) -> tuple[session.Login, ...]:
+    def sessions(self) -> tuple[Login, ...]:
         self.look_begins()
         return tuple(
-            session.Login(id=id, user="alice", seat="seat0", type="wayland", locked=locked)
+            Login(id=id, user="alice", seat="seat0", type="wayland", locked=locked)
             for id, locked in self.guest.sessions.items()
         )
 
