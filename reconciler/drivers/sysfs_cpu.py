@@ -5,13 +5,13 @@ import time
 from collections.abc import Sequence
 from typing import ClassVar
 
-from reconciler.errors import DriverError, Unsupported
+from reconciler.errors import Unsupported
+from reconciler.facilities.kernel_files import content
 from reconciler.facilities.uevents import Uevents
 from reconciler.resource import Json, Watch
 from reconciler.resources.report import Source
-from reconciler.subjects.cpulist import members
+from reconciler.subjects.numbers import members
 
-_FILE_BYTES_MAX = 16 * 1024  # the first processor's part of cpuinfo has 1.5 KiB, a list of processors 4
 _TOPOLOGY_CPUS_MAX = 512  # two small files for each: 10 ms in all
 _TEXT_CHARS_MAX = 128  # CPUID's brand string has 48
 
@@ -59,7 +59,7 @@ class SysfsCpu(Source):
             "possible": sum(1 for _ in members(self._text("possible"))) or len(online),
             "onlineList": listed,
         }
-        told |= self._topology(online) | model(self._file(self._info))
+        told |= self._topology(online) | model(content(self._info))
         khz = self._text(f"cpu{online[0]}/cpufreq/cpuinfo_max_freq") if online else ""
         return told | ({"maxHz": int(khz) * 1000} if khz.isascii() and khz.isdecimal() else {})
 
@@ -73,17 +73,7 @@ class SysfsCpu(Source):
         return {name: count for name, count in told.items() if count}
 
     def _text(self, name: str) -> str:
-        return self._file(f"{self._cpus}/{name}").strip()
-
-    def _file(self, path: str) -> str:
-        """Empty where there is no such file."""
-        try:
-            with open(path, "rb") as file:
-                return file.read(_FILE_BYTES_MAX).decode(errors="replace")
-        except (FileNotFoundError, NotADirectoryError):
-            return ""
-        except OSError as error:
-            raise DriverError(f"cannot read {path}: {error.strerror}") from error
+        return content(f"{self._cpus}/{name}")
 
 
 def model(cpuinfo: str) -> dict[str, str]:

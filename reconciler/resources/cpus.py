@@ -17,8 +17,10 @@ from typing import ClassVar, Literal, Protocol
 
 from reconciler.errors import Fault, InvalidSpec, ReconcilerError
 from reconciler.resource import Action, Change, Driver, Json, Notice, Past, Phase, Resource, Rules, Verdict
-from reconciler.subjects.cpulist import CPUS_MAX, listed, members
+from reconciler.subjects.numbers import NUMBERS_MAX, listed, members
+from reconciler.subjects.refusals import Refusals
 
+CPUS_MAX = NUMBERS_MAX
 _LIST = r"[0-9]{1,4}(?:-[0-9]{1,4})?(?:,[0-9]{1,4}(?:-[0-9]{1,4})?)*"
 
 
@@ -120,8 +122,7 @@ class Cpus(Resource[Desired, Observed, Processors], kind="cpus"):
 
     def __init__(self, driver: Processors) -> None:
         super().__init__(driver)
-        self._generation = 0
-        self._refused: dict[int, str] = {}
+        self._refusals: Refusals[int] = Refusals()
 
     @staticmethod
     def expand(short: Json) -> dict[str, Json]:
@@ -148,10 +149,7 @@ class Cpus(Resource[Desired, Observed, Processors], kind="cpus"):
         if not desired.managed:
             return Observed()
         driver: Processors = self.driver
-        refused = self._refused if past.generation == self._generation else {}
-        if not past.preview:
-            self._generation, self._refused = past.generation, refused
-        return replace(driver.processors(), refused=dict(refused))
+        return replace(driver.processors(), refused=self._refusals.standing(past))
 
     @staticmethod
     def diff(desired: Desired, observed: Observed) -> tuple[Change, ...]:
@@ -220,9 +218,9 @@ class Cpus(Resource[Desired, Observed, Processors], kind="cpus"):
         try:
             driver.switch(_id(action), online=action.verb == "online")
         except ReconcilerError as error:
-            self._refused[_id(action)] = str(error)
+            self._refusals.note(_id(action), str(error))
             raise
-        self._refused.pop(_id(action), None)
+        self._refusals.drop(_id(action))
 
 
 def _ranges(written: str) -> list[tuple[str, str, str]]:
@@ -247,10 +245,10 @@ def _more(want: int, online: int, observed: Observed) -> _Aim:
     offline = [cpu.id for cpu in observed.cpus if not cpu.online]
     first = sorted(offline, key=lambda id: (id in observed.refused, id))[: want - online]
     if len(first) == want - online:
-        return _Aim(on=tuple(sorted(first)))
+        return _Aim(on=tuple(first))
     room = f"; there is room for {observed.possible}" if observed.possible > len(observed.cpus) else ""
     lack = f"{want} are to be online, and {len(observed.cpus)} are plugged in{room}"
-    return _Aim(tuple(sorted(first)), (), "NotPresent", lack)
+    return _Aim(tuple(first), (), "NotPresent", lack)
 
 
 def _fewer(want: int, online: int, observed: Observed) -> _Aim:
@@ -266,8 +264,10 @@ def _fewer(want: int, online: int, observed: Observed) -> _Aim:
 def _by_number(desired: Desired, observed: Observed) -> _Aim:
     cpus = {cpu.id: cpu for cpu in observed.cpus}
     absent = desired.on - cpus.keys()
-    on = tuple(sorted(id for id in desired.on if id in cpus and not cpus[id].online))
-    off = sorted((id for id in desired.off if id in cpus and cpus[id].online), reverse=True)
+    on = [id for id in desired.on if id in cpus and not cpus[id].online]
+    on.sort(key=lambda id: (id in observed.refused, id))
+    off = [id for id in desired.off if id in cpus and cpus[id].online]
+    off.sort(key=lambda id: (id in observed.refused, -id))
     fixed = [id for id in off if not cpus[id].switchable]
     off = [id for id in off if cpus[id].switchable]
     last = () if on or len(off) < len(observed.online) else (off.pop(),)
@@ -277,4 +277,4 @@ def _by_number(desired: Desired, observed: Observed) -> _Aim:
         ("LastOne", last, "the last one online"),
     )
     lacks = {reason: f"{listed(ids)}: {why}" for reason, ids, why in rows if ids}
-    return _Aim(on, tuple(off), next(iter(lacks), ""), "; ".join(lacks.values()))
+    return _Aim(tuple(on), tuple(off), next(iter(lacks), ""), "; ".join(lacks.values()))

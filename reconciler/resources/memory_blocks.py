@@ -16,11 +16,13 @@ from typing import ClassVar, Literal, Protocol
 
 from reconciler.errors import DriverError, Fault, InvalidSpec, ReconcilerError
 from reconciler.resource import Action, Change, Driver, Json, Notice, Past, Phase, Resource, Rules, Verdict
-from reconciler.subjects.cpulist import listed
+from reconciler.subjects.numbers import listed
+from reconciler.subjects.refusals import Refusals
 
 Zone = Literal["movable", "kernel"]
 
 BLOCKS_MAX = 4096  # 512 GiB of the smallest blocks; larger machines have larger ones
+IN_USE_S = 30.0  # until it is looked whether enough has become free
 _TRIES_MAX = 4  # blocks tried in one act, each of which may take its deadline
 _LEFT_BYTES_MIN = 64 << 20  # below it, what runs in the guest is killed for want of memory
 _LEFT_SHARE = 20  # a twentieth of all memory stays available
@@ -58,6 +60,7 @@ class Observed:
     auto: str = ""  # what the kernel does with a block that is plugged in: offline, online, ...
     total_bytes: int = 0
     available_bytes: int = 0  # without taking it from what runs
+    boot_clock_s: float = 0.0
     refused: Mapping[int, str] = field(default_factory=dict)
 
     @property
@@ -133,8 +136,7 @@ class MemoryBlocks(Resource[Desired, Observed, Blocks], kind="memory-blocks"):
 
     def __init__(self, driver: Blocks) -> None:
         super().__init__(driver)
-        self._generation = 0
-        self._refused: dict[int, str] = {}
+        self._refusals: Refusals[int] = Refusals()
 
     @staticmethod
     def expand(short: Json) -> dict[str, Json]:
@@ -150,10 +152,7 @@ class MemoryBlocks(Resource[Desired, Observed, Blocks], kind="memory-blocks"):
         if not desired.managed:
             return Observed()
         driver: Blocks = self.driver
-        refused = self._refused if past.generation == self._generation else {}
-        if not past.preview:
-            self._generation, self._refused = past.generation, refused
-        return replace(driver.blocks(), refused=dict(refused))
+        return replace(driver.blocks(), refused=self._refusals.standing(past))
 
     @staticmethod
     def diff(desired: Desired, observed: Observed) -> tuple[Change, ...]:
@@ -196,6 +195,12 @@ class MemoryBlocks(Resource[Desired, Observed, Blocks], kind="memory-blocks"):
         return Verdict(True, "InSync", f"{len(observed.online)} blocks online, {size} MiB")
 
     @staticmethod
+    def due_s(desired: Desired, observed: Observed) -> float | None:
+        # Memory that becomes free tells nobody.
+        in_use = _aim(desired, observed).reason == "InUse"
+        return observed.boot_clock_s + IN_USE_S if in_use else None
+
+    @staticmethod
     def show(observed: Observed) -> Json:
         if not observed.blocks:
             return {}
@@ -235,10 +240,10 @@ class MemoryBlocks(Resource[Desired, Observed, Blocks], kind="memory-blocks"):
                 else:
                     driver.offline(block)
             except ReconcilerError as error:
-                self._refused[block] = str(error)
+                self._refusals.note(block, str(error))
                 whys.append(str(error))
             else:
-                self._refused.pop(block, None)
+                self._refusals.drop(block)
                 return
         raise DriverError("; ".join(whys))
 
@@ -265,7 +270,7 @@ def _aim(desired: Desired, observed: Observed) -> _Aim:
 
 def _more(want: int, more: int, observed: Observed) -> _Aim:
     offline = [block.id for block in observed.blocks if not block.online]
-    first = tuple(sorted(sorted(offline, key=lambda id: (id in observed.refused, id))[:more]))
+    first = tuple(sorted(offline, key=lambda id: (id in observed.refused, id))[:more])
     if len(first) == more:
         return _Aim(on=first)
     lack = f"{want} blocks are to be online, and {len(observed.blocks)} are plugged in"

@@ -49,6 +49,13 @@ def plan(desired: Desired, observed: Observed) -> str:
         pytest.param(
             Desired(online=3), machine("FO..", refused={2: "dead"}), "+3", id="another to come online"
         ),
+        pytest.param(Desired(online="all"), machine("F..", refused={1: "dead"}), "+2 +1", id="also of all"),
+        pytest.param(
+            Desired(on=frozenset({3, 4}), off=frozenset({1, 2})),
+            machine("FOO..", refused={2: "busy", 3: "dead"}),
+            "+4 +3 -1 -2",
+            id="refused last of those that are named",
+        ),
         pytest.param(
             Desired(on=frozenset({3}), off=frozenset({1})), machine("FOO."), "+3 -1", id="one by one"
         ),

@@ -11,6 +11,7 @@ from reconciler.documents import read
 from reconciler.errors import DriverError, InvalidSpec
 from reconciler.resource import Action, Past, Phase
 from reconciler.resources.memory_blocks import (
+    IN_USE_S,
     Block,
     Blocks,
     Desired,
@@ -68,6 +69,9 @@ def off(block: int, *or_else: int) -> Action:
         ),
         pytest.param(Desired(online=2), machine("XKN"), [off(2)], id="what is kept stays"),
         pytest.param(Desired(online=2), machine("XNN", refused={2: "busy"}), [off(1, 2)], id="refused last"),
+        pytest.param(
+            Desired(online="all"), machine("X..", refused={1: "busy"}), [on(2), on(1)], id="also of all"
+        ),
         pytest.param(Desired(online=1), machine("XNN", free=250), [off(2, 1)], id="no more than is free"),
         pytest.param(Desired(online=1), machine("XNN", free=100), [], id="nothing is free"),
     ],
@@ -170,6 +174,14 @@ def test_names_all_that_refused() -> None:
     guest = FakeBlocks(machine("XNN"), stubborn={1, 2})
     with pytest.raises(DriverError, match=r"memory2 offline: .*; cannot take memory1 offline: "):
         one_pass(MemoryBlocks(guest), Desired(online=2))
+
+
+def test_looks_again_soon_whether_there_is_room() -> None:
+    desired = Desired(online=1)
+    assert MemoryBlocks.due_s(desired, machine("XN", free=100, boot_clock_s=70.0)) == 70.0 + IN_USE_S
+    assert MemoryBlocks.due_s(desired, machine("X", free=100)) is None
+    assert MemoryBlocks.due_s(desired, machine("XK", free=100)) is None, "it will never go"
+    assert MemoryBlocks.due_s(Desired(), Observed()) is None
 
 
 def test_brings_online_where_it_is_told() -> None:

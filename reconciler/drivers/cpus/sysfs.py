@@ -5,14 +5,14 @@ import os
 from collections.abc import Sequence
 
 from reconciler.errors import DriverError
+from reconciler.facilities.kernel_files import content
 from reconciler.facilities.uevents import Uevents
 from reconciler.resource import Watch
 from reconciler.resources.cpus import Cpu, Observed, Processors
-from reconciler.subjects.cpulist import members
+from reconciler.subjects.numbers import members
 
 FOLDER = "/sys/devices/system/cpu"
 
-_FILE_BYTES_MAX = 16 * 1024  # a list of 8192 processors at its worst
 _TOPOLOGY_CPUS_MAX = 512  # a small file for each: 5 ms in all
 _NO_SMT = frozenset({"", "notsupported", "notimplemented"})
 
@@ -78,11 +78,4 @@ class SysfsCpus(Processors):
         return next(members(self._text(f"cpu{cpu}/topology/thread_siblings_list")), cpu) < cpu
 
     def _text(self, name: str) -> str:
-        """Empty where there is no such file: what is not built in has none."""
-        try:
-            with open(f"{self._folder}/{name}", "rb") as file:
-                return file.read(_FILE_BYTES_MAX).decode(errors="replace").strip()
-        except (FileNotFoundError, NotADirectoryError):
-            return ""
-        except OSError as error:
-            raise DriverError(f"cannot read {self._folder}/{name}: {error.strerror}") from error
+        return content(f"{self._folder}/{name}")

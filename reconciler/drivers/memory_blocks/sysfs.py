@@ -7,10 +7,12 @@ a child's, which is killed at the end of its time; the kernel then leaves the bl
 
 import os
 import re
+import time
 from collections.abc import Sequence
 
 from reconciler.errors import DriverError, Unsupported
 from reconciler.facilities.child import run
+from reconciler.facilities.kernel_files import content
 from reconciler.facilities.uevents import Uevents
 from reconciler.resource import Watch
 from reconciler.resources.memory_blocks import BLOCKS_MAX, Block, Blocks, Observed, Zone
@@ -19,7 +21,6 @@ FOLDER = "/sys/devices/system/memory"
 
 _OFFLINE_S = 5.0  # a block that can be emptied at all takes some tenths of a second
 _WORDS_BYTES_MAX = 1000  # of what tee complains about
-_FILE_BYTES_MAX = 16 * 1024
 _ZONES = {"movable": "online_movable", "kernel": "online_kernel"}
 _BLOCK = re.compile(r"memory([0-9]{1,9})")
 # tee, for a shell's own echo does not say why a write has failed.
@@ -55,6 +56,7 @@ class SysfsMemory(Blocks):
             auto=self._text("auto_online_blocks"),
             total_bytes=sizes.get("MemTotal", 0),
             available_bytes=sizes.get("MemAvailable", 0),
+            boot_clock_s=time.clock_gettime(time.CLOCK_BOOTTIME),
         )
 
     def online(self, block: int, zone: Zone | None) -> None:
@@ -94,18 +96,8 @@ class SysfsMemory(Blocks):
 
     def _sizes(self) -> dict[str, int]:
         """Bytes, by the names of meminfo."""
-        rows = (line.split() for line in self._file(self._meminfo).splitlines())
+        rows = (line.split() for line in content(self._meminfo).splitlines())
         return {row[0].rstrip(":"): int(row[1]) * 1024 for row in rows if len(row) == 3 and row[1].isdigit()}
 
     def _text(self, name: str) -> str:
-        return self._file(f"{self._folder}/{name}").strip()
-
-    def _file(self, path: str) -> str:
-        """Empty where there is no such file: a block may be unplugged while we look."""
-        try:
-            with open(path, "rb") as file:
-                return file.read(_FILE_BYTES_MAX).decode(errors="replace")
-        except (FileNotFoundError, NotADirectoryError):
-            return ""
-        except OSError as error:
-            raise DriverError(f"cannot read {path}: {error.strerror}") from error
+        return content(f"{self._folder}/{name}")

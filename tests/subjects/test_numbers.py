@@ -1,10 +1,10 @@
-"""Lists of processors, read and written."""
+"""Lists of numbers, read and written."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.subjects.cpulist import CPUS_MAX, listed, members
+from reconciler.subjects.numbers import NUMBERS_MAX, listed, members
 
 
 @pytest.mark.parametrize(
@@ -22,15 +22,15 @@ def test_members(text: str, found: list[int]) -> None:
 
 
 def test_members_are_bounded() -> None:
-    assert len(list(members("0-999999999"))) == CPUS_MAX
+    assert len(list(members("0-999999999"))) == NUMBERS_MAX
 
 
 @given(st.text() | st.text("0123456789-,²\n"))
 def test_any_list_is_survived(text: str) -> None:
-    assert all(cpu >= 0 for cpu in members(text))
+    assert all(number >= 0 for number in members(text))
 
 
 @given(st.sets(st.integers(0, 300)))
-def test_what_is_written_reads_back(cpus: set[int]) -> None:
-    assert set(members(listed(cpus))) == cpus
-    assert listed(reversed(sorted(cpus))) == listed(cpus)
+def test_what_is_written_reads_back(numbers: set[int]) -> None:
+    assert set(members(listed(numbers))) == numbers
+    assert listed(reversed(sorted(numbers))) == listed(numbers)
