@@ -1,6 +1,5 @@
 """Sessions, shutdown and sleep through logind; see org.freedesktop.login1(5)."""
 
-import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -9,23 +8,18 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from reconciler.errors import DriverError, Unsupported
+from reconciler.facilities import login1
 from reconciler.facilities.dbus import Bus, BusError, NoAnswer, Peer
 from reconciler.facilities.inotify import Folders
+from reconciler.facilities.login1 import MANAGER, NAME, NEEDS, RESTARTED
 from reconciler.resource import Watch
 from reconciler.resources.power import Inhibitor, Machine, Scheduled, State, Switch, Verb, booted_s
 from reconciler.resources.session import Sessions
 from reconciler.subjects.logins import Login, Station
 from reconciler.subjects.timestamps import stamp
 
-_NAME = "org.freedesktop.login1"
-_MANAGER = Peer(_NAME, "/org/freedesktop/login1", f"{_NAME}.Manager")
 _SYSTEMD = Peer("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
-_BOOTED = "/run/systemd/system"  # there when systemd runs the guest; sd_booted(3)
 _SCHEDULED = "/run/systemd/shutdown"
-_NEEDS = "logind on the system bus"
-_SIGNAL = f"type='signal',sender='{_NAME}'"
-_RESTARTED = f"type='signal',sender='org.freedesktop.DBus',member='NameOwnerChanged',arg0='{_NAME}'"
-_CHANGED = f"{_SIGNAL},interface='org.freedesktop.DBus.Properties',member='PropertiesChanged'"
 
 _METHODS: Mapping[Verb, str] = {
     "off": "PowerOff",
@@ -37,7 +31,7 @@ _METHODS: Mapping[Verb, str] = {
 _UNABLE = {"na": "the hardware or its kernel cannot", "no": "logind forbids it"}
 _HEED = 1 << 0  # SD_LOGIND_ROOT_CHECK_INHIBITORS; root's own it never checks, so the kind does
 _SKIP = 1 << 4  # SD_LOGIND_SKIP_INHIBITORS, since systemd 257; before, root skips them without a flag
-_BLOCKED = (f"{_NAME}.BlockedByInhibitorLock", "org.freedesktop.DBus.Error.AccessDenied")
+_BLOCKED = (f"{NAME}.BlockedByInhibitorLock", "org.freedesktop.DBus.Error.AccessDenied")
 _STATION_S = 5.0  # no news of it comes, and to ask each time would hold up what is news
 _TEXT_CHARS_MAX = 256  # names of hosts and units
 _NEVER_US = 2**64 - 1
@@ -53,21 +47,16 @@ _SCRIPT = "kill -TERM -1; sleep 5; kill -KILL -1; exec /bin/systemctl --force"  
 
 
 class LogindSessions(Sessions):
-    needs = _NEEDS
+    needs = NEEDS
     forbidden_users: tuple[str, ...] = ()  # shell patterns; the policy's
 
     def __init__(self) -> None:
         self._station = Station()  # as a look would tell it that comes too soon for a new one
-        self._bus = Bus(
-            f"{_SIGNAL},interface='{_MANAGER.interface}',member='SessionNew'",
-            f"{_SIGNAL},interface='{_MANAGER.interface}',member='SessionRemoved'",
-            f"{_CHANGED},path_namespace='{_MANAGER.path}/session',arg0='{_NAME}.Session'",
-            _RESTARTED,
-        )
+        self._bus = Bus(*login1.told("SessionNew", "SessionRemoved"), login1.SESSIONS_CHANGED, RESTARTED)
 
     @classmethod
     def available(cls) -> bool:
-        return _available()
+        return login1.there()
 
     def watches(self) -> tuple[Watch, ...]:
         return (self._bus.watch(),)
@@ -82,22 +71,13 @@ class LogindSessions(Sessions):
         return _boot_clock_s(), stamp(time.time())
 
     def sessions(self) -> tuple[Login, ...]:
-        (rows,) = self._bus.call(_MANAGER, "ListSessions")
-        logins = []
-        # At once: on a busy guest each wait for an answer costs as much as all of them.
-        asked = self._bus.properties_of([Peer(_NAME, row[4], f"{_NAME}.Session") for row in rows])
-        for (id, uid, user, _, _), found in zip(rows, asked, strict=True):
-            if found is None:
-                continue  # it ended since it was listed
-            forbidden = any(fnmatchcase(user, pattern) for pattern in self.forbidden_users)
-            logins.append(replace(_login(id, uid, user, found), forbidden=forbidden))
-        return tuple(logins)
+        return tuple(self._seen(_login(id, found)) for id, found in login1.sessions(self._bus))
 
     def station(self) -> Station:
         now_s, again_s = _boot_clock_s(), self._station.again_s
         if now_s < again_s:
             return self._station
-        found = self._bus.properties(_MANAGER)
+        found = self._bus.properties(MANAGER)
         fresh = Station(
             lid_closed=bool(found.get("LidClosed")),
             docked=bool(found.get("Docked")),
@@ -108,33 +88,32 @@ class LogindSessions(Sessions):
         return fresh
 
     def lock(self, session: str) -> None:
-        self._bus.call(_MANAGER, "LockSession", "s", session)
+        self._bus.call(MANAGER, "LockSession", "s", session)
 
     def unlock(self, session: str) -> None:
-        self._bus.call(_MANAGER, "UnlockSession", "s", session)
+        self._bus.call(MANAGER, "UnlockSession", "s", session)
 
     def end(self, session: str) -> None:
         try:
-            self._bus.call(_MANAGER, "TerminateSession", "s", session)
+            self._bus.call(MANAGER, "TerminateSession", "s", session)
         except BusError as error:
-            if error.name != f"{_NAME}.NoSuchSession":
+            if not login1.is_gone(error):
                 raise
+
+    def _seen(self, login: Login) -> Login:
+        return replace(login, forbidden=any(fnmatchcase(login.user, p) for p in self.forbidden_users))
 
 
 class LogindPower(Switch):
-    needs = _NEEDS
+    needs = NEEDS
 
     def __init__(self) -> None:
-        self._bus = Bus(
-            f"{_SIGNAL},interface='{_MANAGER.interface}',member='PrepareForShutdown'",
-            f"{_SIGNAL},interface='{_MANAGER.interface}',member='PrepareForSleep'",
-            f"{_CHANGED},path='{_MANAGER.path}'",
-            _RESTARTED,
-        )
+        signals = login1.told("PrepareForShutdown", "PrepareForSleep")
+        self._bus = Bus(*signals, login1.changed(f"path='{MANAGER.path}'"), RESTARTED)
 
     @classmethod
     def available(cls) -> bool:
-        return _available()
+        return login1.there()
 
     def watches(self) -> tuple[Watch, ...]:
         # logind sends no signal for this one, yet writes a file; shutdown(8).
@@ -150,8 +129,8 @@ class LogindPower(Switch):
         return _boot_clock_s()
 
     def machine(self) -> Machine:
-        found = self._bus.properties(_MANAGER)
-        (inhibitors,) = self._bus.call(_MANAGER, "ListInhibitors")
+        found = self._bus.properties(MANAGER)
+        (inhibitors,) = self._bus.call(MANAGER, "ListInhibitors")
         return Machine(
             boot_id=_read("/proc/sys/kernel/random/boot_id"),
             booted_at=stamp(booted_s(_read("/proc/stat"))),
@@ -167,7 +146,7 @@ class LogindPower(Switch):
             raise Unsupported(f"cannot {verb}: {_UNABLE.get(can, 'logind does not know how')}")
         try:
             if message:
-                self._bus.call(_MANAGER, "SetWallMessage", "sb", message, True)
+                self._bus.call(MANAGER, "SetWallMessage", "sb", message, True)
             if deadline_s is not None:
                 self._arm(verb, deadline_s)
             # Often the answer is lost because the shutdown wins; the next look will tell.
@@ -185,24 +164,24 @@ class LogindPower(Switch):
             self._disarm()
         if message:
             with suppress(BusError, NoAnswer):
-                self._bus.call(_MANAGER, "SetWallMessage", "sb", "", True)
+                self._bus.call(MANAGER, "SetWallMessage", "sb", "", True)
 
     def _ask(self, verb: Verb, flags: int) -> None:
         method = _METHODS[verb]
         try:
-            self._bus.call(_MANAGER, f"{method}WithFlags", "t", flags)
+            self._bus.call(MANAGER, f"{method}WithFlags", "t", flags)
         except BusError as error:
             if error.name == "org.freedesktop.DBus.Error.InvalidArgs" and flags == _SKIP:
-                self._bus.call(_MANAGER, f"{method}WithFlags", "t", 0)
+                self._bus.call(MANAGER, f"{method}WithFlags", "t", 0)
             elif error.name == "org.freedesktop.DBus.Error.UnknownMethod":  # elogind, systemd before 246
-                self._bus.call(_MANAGER, method, "b", False)
+                self._bus.call(MANAGER, method, "b", False)
             else:
                 raise
 
     def _can(self, verb: Verb) -> str:
         """yes, challenge, no, na; empty where logind is too old to say."""
         try:
-            (answer,) = self._bus.call(_MANAGER, f"Can{_METHODS[verb]}")
+            (answer,) = self._bus.call(MANAGER, f"Can{_METHODS[verb]}")
         except BusError:
             return ""
         return str(answer)
@@ -237,15 +216,11 @@ class LogindPower(Switch):
             self._bus.call(_SYSTEMD, "StopUnit", "ss", _TIMER, "replace")
 
 
-def _available() -> bool:
-    return Bus.there() and os.path.exists(_BOOTED)
-
-
-def _login(id: str, uid: int, user: str, found: Mapping[str, Any]) -> Login:
+def _login(id: str, found: Mapping[str, Any]) -> Login:
     return Login(
         id=id,
-        user=user,
-        uid=uid,
+        user=found["Name"],
+        uid=found["User"][0],
         seat=found["Seat"][0],
         tty=found["TTY"],
         display=found["Display"],

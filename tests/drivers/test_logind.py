@@ -13,6 +13,7 @@ import pytest
 from reconciler.drivers import fill, logind
 from reconciler.drivers.logind import LogindPower, LogindSessions
 from reconciler.errors import DriverError, Unsupported
+from reconciler.facilities import login1
 from reconciler.resource import Cancellable, Past, Watching
 from reconciler.resources.power import Inhibitor, Power, Scheduled, Switch
 from reconciler.resources.session import Desired, Session, Sessions
@@ -91,23 +92,6 @@ def test_sees_the_machine_around_them(guest: FakeLogind, sessions: LogindSession
     assert 0 < soon.again_s - sessions.clocks()[0] <= 5.0
     sessions._station = replace(soon, again_s=0.0)
     assert sessions.station() == Station(lid_closed=True, mains=False, idle_since="2026-01-01T00:00:00Z")
-
-
-def test_a_session_that_ends_between_two_calls_is_not_seen(
-    guest: FakeLogind, sessions: LogindSessions
-) -> None:
-    guest.sessions = {"2": FakeSession("alice", 1000), "3": FakeSession("bob", 1001)}
-    real = guest.answer
-
-    def answer(path: str, method: str, body: tuple[Any, ...]) -> Reply | None:
-        reply = real(path, method, body)
-        if method == "ListSessions":
-            del guest.sessions["2"]
-        return reply
-
-    assert guest.program is not None
-    guest.program._answer = answer
-    assert [login.id for login in sessions.sessions()] == ["3"]
 
 
 def test_marks_whom_the_policy_forbids(guest: FakeLogind, sessions: LogindSessions) -> None:
@@ -336,10 +320,10 @@ def test_without_systemd_there_is_no_deadline(guest: FakeLogind, power: LogindPo
 def test_fills_both_ports_where_systemd_runs_and_a_bus_is(
     system_bus: PrivateBus, monkeypatch: pytest.MonkeyPatch, tmp_path: os.PathLike[str]
 ) -> None:
-    monkeypatch.setattr(logind, "_BOOTED", str(tmp_path))
+    monkeypatch.setattr(login1, "_BOOTED", str(tmp_path))
     assert isinstance(fill(Session), LogindSessions)
     assert isinstance(fill(Power), LogindPower)
-    monkeypatch.setattr(logind, "_BOOTED", f"{tmp_path}/missing")
+    monkeypatch.setattr(login1, "_BOOTED", f"{tmp_path}/missing")
     with pytest.raises(Unsupported, match="cannot do session: this guest has no logind on the system bus"):
         fill(Session)
 
