@@ -127,8 +127,7 @@ class Methods:
         if since > journal.last + 1:
             since = 0  # it was counted in an earlier life of the agent, of whose events none are left
         events = journal.since(since - 1)  # `since` itself is wanted, and `next` is what to ask for next
-        first = events[0].seq if events else journal.last + 1
-        lost = max(0, first - max(since, 1))
+        lost = journal.last + 1 - max(since, 1) - len(events)
         answer({"events": [e.document() for e in events], "next": journal.last + 1, "lost": lost}, None)
 
     def ping(self, params: Json, answer: Answer) -> None:

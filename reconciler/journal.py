@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from reconciler.errors import ReconcilerError
-from reconciler.resource import Json
+from reconciler.resource import Json, Notice
 from reconciler.status import NOT_SEEN_YET, Condition
 
 EVENTS_MAX = 256  # what a host that was away for a night wants to read, in some 64 KiB
+OF_ONE_KIND_MAX = EVENTS_MAX // 2  # what never comes to rest pushes out what it has told itself
+AGAIN_S = 1.0  # anybody can touch a file a thousand times a second
 MESSAGE_MAX = 1000
 
 
@@ -33,7 +35,8 @@ class Journal:
         self.stamp = stamp
         self._conditions: Mapping[str, Condition] = {}
         self._told: dict[str, tuple[str, str]] = {}  # status and reason of the last event, by kind
-        self._events: deque[Event] = deque(maxlen=EVENTS_MAX)
+        self._noted: dict[str, tuple[str, str, float]] = {}  # the last notice of each kind, and when
+        self._events: deque[Event] = deque()
         self._seq = 0
 
     @property
@@ -42,7 +45,17 @@ class Journal:
 
     def add(self, kind: str, reason: str, message: str, now_s: float) -> None:
         self._seq += 1
+        if len(self._events) == EVENTS_MAX:
+            alike = [event for event in self._events if event.kind == kind]
+            self._events.remove(alike[0] if len(alike) >= OF_ONE_KIND_MAX else self._events[0])
         self._events.append(Event(self._seq, self.stamp(now_s), kind, reason, message[:MESSAGE_MAX]))
+
+    def note(self, kind: str, notice: Notice, now_s: float) -> None:
+        """Tell what a kind has noticed, but not the same again at once."""
+        reason, message, at_s = self._noted.get(kind, ("", "", 0.0))
+        if (reason, message) != (notice.reason, notice.message) or now_s >= at_s + AGAIN_S:
+            self._noted[kind] = (notice.reason, notice.message, now_s)
+            self.add(kind, notice.reason, notice.message, now_s)
 
     def since(self, seq: int) -> tuple[Event, ...]:
         """Events after `seq`, oldest first; those that fell out of the bound are lost."""

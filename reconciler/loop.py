@@ -267,17 +267,20 @@ class Loop:
         self._jobs += 1
         track.job = self._jobs
         track.state = state
+        track.job_began_s = self._now_s
         track.deadline_s = self._now_s + allowed_s
         return self._jobs
 
     def _look(self, track: Track) -> Job:
         number = self._begin(track, State.LOOKING, type(track.resource).observe_deadline_s)
-        track.wanted = track.stale = False
+        track.charged = track.woken or track.acted
+        track.wanted = track.woken = track.stale = False
         past = self._store.past(track.kind)
         return Job(number, track.kind, "look", lambda: track.resource.observe(track.desired, past))
 
     def _looked(self, track: Track, observed: Any, error: ReconcilerError | None) -> None:
         track.state = State.IDLE
+        track.reckon(self._now_s)
         track.plan.clear()  # it was of the look before
         if track.stale:
             track.wanted = True  # it looked on behalf of a document that is no longer in force
@@ -286,7 +289,7 @@ class Loop:
             track.fail(error, self._now_s, self._setting.jitter())
             return
         for notice in track.take(observed, self._now_s):
-            self.journal.add(track.kind, notice.reason, notice.message, self._now_s)
+            self.journal.note(track.kind, notice, self._now_s)
         settled = self._store.settled(track.kind)
         if track.managed and track.verdict.ready and not track.always and not settled:
             self._store.settle(track.kind)

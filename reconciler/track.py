@@ -14,7 +14,12 @@ from reconciler.status import NOT_SEEN_YET, Condition
 BACKOFF_FIRST_S = 1.0
 BACKOFF_MAX_S = 300.0  # a person who mends something waits no longer than this
 PERIOD_S = 600.0  # the slow pass, for what no event told; a quiet guest hardly notices it
-WAKE_GAP_S = 0.05  # a storm of events costs twenty looks a second, and a person sees no delay
+WAKE_GAP_S = 0.05  # a storm of events costs twenty looks a second at most, and a person sees no delay
+# Anybody can cause some events without end: a tenth of a core in the long run, and a second's worth at
+# once. After a look that only waited for somebody, events are heard half a minute later at most.
+LOOKS_SHARE = 0.1
+LOOKS_BURST_S = 1.0
+LOOKS_GAP_MAX_S = 30.0
 NEVER_S = float("inf")
 
 Answer = Callable[[Any, ReconcilerError | None], None]
@@ -38,6 +43,7 @@ class Track:
     resource: Resource[Any, Any, Any]
     state: State = State.IDLE
     job: int = 0  # the number of the job under way; an answer to another one comes too late
+    job_began_s: float = 0.0
     deadline_s: float = NEVER_S
     asks: deque[tuple[Callable[[], Any], Answer]] = field(default_factory=deque)
     owed: bool = False  # a favour was done, and its own pass comes before the next one
@@ -66,6 +72,10 @@ class Track:
     next_try_s: float = 0.0
     next_look_s: float = 0.0  # when a look is due that nothing else asked for
     wanted: bool = True  # a look is asked for
+    woken: bool = False  # by an event
+    charged: bool = False  # the look under way is for an event, or after what was done for one
+    debt_s: float = 0.0  # what such looks have taken, less what they may take, at `debt_at_s`
+    debt_at_s: float = 0.0
     not_before_s: float = 0.0  # wakes come in storms
 
     @property
@@ -109,8 +119,21 @@ class Track:
 
     def wake(self, now_s: float) -> None:
         if not self.wanted:
-            self.wanted = True
+            self.wanted = self.woken = True
             self.not_before_s = max(now_s, self.not_before_s)
+
+    def reckon(self, now_s: float) -> None:
+        """Count what the look that is over has taken, if it was for an event."""
+        left_s = max(0.0, self.debt_s - LOOKS_SHARE * (now_s - self.debt_at_s))
+        took_s = now_s - self.job_began_s if self.charged else 0.0
+        self.charged = False
+        self.debt_s = min(left_s + took_s, LOOKS_BURST_S + LOOKS_SHARE * LOOKS_GAP_MAX_S)
+        self.debt_at_s = now_s
+
+    def _rest(self, now_s: float) -> None:
+        """Let the next event wait a little, or as long as those before have taken too much."""
+        left_s = self.debt_s - LOOKS_SHARE * (now_s - self.debt_at_s) - LOOKS_BURST_S
+        self.not_before_s = now_s + max(WAKE_GAP_S, left_s / LOOKS_SHARE)
 
     def due_s(self) -> float:
         return self.not_before_s if self.wanted else self.next_look_s
@@ -136,7 +159,7 @@ class Track:
         self.next_look_s = min(_next_period_s(now_s), NEVER_S if due_s is None else due_s)
         # A due time in the past must not become a busy loop.
         self.next_look_s = max(self.next_look_s, now_s + WAKE_GAP_S)
-        self.not_before_s = now_s + WAKE_GAP_S
+        self._rest(now_s)
         return notices
 
     def fault(self, fault: Exception, now_s: float, jitter: float) -> None:
@@ -197,6 +220,8 @@ class Track:
         failure = DriverError(f"cannot {verb} {self.kind}: no answer before the deadline")
         while self.asks:
             self.asks.popleft()[1](None, failure)
+        if self.state is State.LOOKING:
+            self.reckon(now_s)
         self.plan.clear()
         if self.running is not None and self.running.phase is Phase.HOLD:
             self.holding = True  # it may, in part or later; the look after the call came back will tell
@@ -224,7 +249,7 @@ class Track:
         else:
             self.next_try_s = now_s + delay_s * (0.5 + jitter / 2)
         self.next_look_s = min(_next_period_s(now_s), self.next_try_s)
-        self.not_before_s = now_s + WAKE_GAP_S  # a storm of events must not become one of failing looks
+        self._rest(now_s)  # a storm of events must not become one of failing looks
 
     def succeed(self) -> None:
         self.failure = None

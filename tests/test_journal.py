@@ -1,6 +1,7 @@
 """Conditions keep the time of their last change, and events tell of it once."""
 
-from reconciler.journal import EVENTS_MAX, MESSAGE_MAX, Journal
+from reconciler.journal import EVENTS_MAX, MESSAGE_MAX, OF_ONE_KIND_MAX, Journal
+from reconciler.resource import Notice
 from reconciler.status import Condition
 
 GOOD = Condition("lamp", "True", "InSync")
@@ -39,6 +40,34 @@ def test_what_is_no_longer_judged_is_forgotten() -> None:
     kept.judge([GOOD], 1)
     kept.judge([], 2)
     assert kept.conditions == ()
+
+
+def test_a_kind_that_never_rests_pushes_out_what_it_told_itself() -> None:
+    kept = journal()
+    kept.add("door", "Opened", "", 0)
+    for number in range(2 * EVENTS_MAX):
+        kept.add("lamp", "Lit", "", number)
+    assert kept.since(0)[0].reason == "Opened"
+    assert len(kept.since(0)) == EVENTS_MAX
+    for number in range(OF_ONE_KIND_MAX + 1):
+        kept.add("bell", "Rung", "", number)
+    assert sum(event.kind == "lamp" for event in kept.since(0)) == OF_ONE_KIND_MAX
+
+
+def test_the_same_notice_is_told_once_a_second_and_another_between_is_news() -> None:
+    kept = journal()
+    lit, dark = Notice("Lit", ""), Notice("Dark", "")
+    for now_s, notice in ((1.0, lit), (1.5, lit), (1.9, lit), (2.0, lit), (2.1, dark), (2.2, lit)):
+        kept.note("lamp", notice, now_s)
+    kept.note("bulb", lit, 2.2)
+    told = [(event.kind, event.reason, event.time) for event in kept.since(0)]
+    assert told == [
+        ("lamp", "Lit", "t1"),
+        ("lamp", "Lit", "t2"),
+        ("lamp", "Dark", "t2.1"),
+        ("lamp", "Lit", "t2.2"),
+        ("bulb", "Lit", "t2.2"),
+    ]
 
 
 def test_events_are_numbered_and_bounded() -> None:

@@ -3,7 +3,14 @@
 import pytest
 
 from reconciler.errors import DriverError, ReconcilerError, Terminal, Unsupported
-from reconciler.track import BACKOFF_MAX_S, PERIOD_S, WAKE_GAP_S
+from reconciler.track import (
+    BACKOFF_MAX_S,
+    LOOKS_BURST_S,
+    LOOKS_GAP_MAX_S,
+    LOOKS_SHARE,
+    PERIOD_S,
+    WAKE_GAP_S,
+)
 from tests.lamps import Lamps, World
 
 LIT = {"lit": True}
@@ -81,6 +88,60 @@ def test_a_storm_of_events_costs_a_look_each_gap(blind: ReconcilerError | None) 
         world.loop.wake("lamp")
         world.settle()
     assert 2 <= world.kinds["lamp"].looks - before <= 1 / WAKE_GAP_S + 3
+
+
+def stormy(world: World, seconds: float, look_s: float) -> float:
+    """Events without end, where each look takes so long; what all looks took."""
+    took_s, end_s = 0.0, world.now_s + seconds
+    while world.now_s < end_s:
+        world.loop.wake("lamp")
+        for job in world.start():
+            if job.what == "look":
+                world.now_s += look_s
+                took_s += look_s
+            world.finish(job)
+        world.now_s += 0.01
+    return took_s
+
+
+@pytest.mark.parametrize("look_s", [0.01, 0.1, 0.5, 2.5])
+@pytest.mark.parametrize("wish", [None, LIT], ids=["as-it-is", "defaced-each-time"])
+def test_a_storm_of_events_costs_a_tenth_of_a_core(look_s: float, wish: dict[str, bool] | None) -> None:
+    world = World({"lamp": Lamps()})
+    if wish:
+        world.kinds["lamp"].at_act = lambda: world.kinds["lamp"].state.update(lit=False)
+        world.offer(1, lamp=wish)
+    world.settle()
+    assert 5 <= stormy(world, 100, look_s) <= 100 * LOOKS_SHARE + LOOKS_BURST_S + 2 * look_s
+
+
+def test_a_storm_of_looks_that_fail_costs_no_more() -> None:
+    world = World({"lamp": Lamps()})
+    world.kinds["lamp"].blind = DriverError("cannot see")
+    world.settle()
+    assert stormy(world, 100, 0.5) <= 100 * LOOKS_SHARE + LOOKS_BURST_S + 10 * 0.5  # its own retries besides
+
+
+def test_a_few_events_wait_for_nothing_however_long_a_look_takes() -> None:
+    world = World({"lamp": Lamps()})
+    world.settle()
+    for _ in range(3):
+        world.now_s += WAKE_GAP_S
+        world.loop.wake("lamp")
+        [look] = world.start()
+        world.now_s += 0.3
+        world.finish(look)
+
+
+def test_after_a_look_that_hung_events_are_heard_within_a_bound() -> None:
+    world = World({"lamp": Lamps()})
+    world.settle()
+    for _ in range(3):
+        world.now_s += LOOKS_GAP_MAX_S
+        world.loop.wake("lamp")
+        [look] = world.start()
+        world.now_s += 4.9
+        world.finish(look)
 
 
 def test_a_quiet_kind_is_looked_at_once_a_period() -> None:
