@@ -16,7 +16,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, Protocol
 
-from reconciler.errors import Fault, InvalidSpec
+from reconciler.errors import DriverError, Fault, InvalidSpec
 from reconciler.resource import (
     Action,
     Change,
@@ -32,6 +32,7 @@ from reconciler.resource import (
 )
 from reconciler.subjects.listing import first_few
 from reconciler.subjects.logins import Login, Station
+from reconciler.subjects.refusals import Refusals
 from reconciler.subjects.timestamps import epoch_s
 
 State = Literal["locked", "unlocked", "ended"]
@@ -73,6 +74,7 @@ class Observed:
     began_s: float = 0.0  # CLOCK_MONOTONIC when the document came to say it; 0.0: in another boot
     sessions: tuple[Login, ...] = ()
     station: Station = field(default_factory=Station)
+    refused: Collection[str] = ()  # sessions that logind would not ask: they come last
     asks: Mapping[str, Ask] = field(default_factory=dict)  # by session, of this generation
     pending: Mapping[str, str] = field(default_factory=dict)  # verbs of earlier ones, still to be answered
 
@@ -137,6 +139,7 @@ class Session(Resource[Desired, Observed, Sessions], kind="session"):
         super().__init__(driver)
         self._generation = 0
         self._asks: dict[str, Ask] = {}
+        self._refusals = Refusals[str]()
 
     @staticmethod
     def expand(short: Json) -> dict[str, Json]:
@@ -177,6 +180,7 @@ class Session(Resource[Desired, Observed, Sessions], kind="session"):
             now=now,
             began_s=past.began_s,
             sessions=sessions,
+            refused=self._refusals.standing(past).keys(),
             station=driver.station(),
             asks=asks,
             pending=pending,
@@ -186,7 +190,7 @@ class Session(Resource[Desired, Observed, Sessions], kind="session"):
     def diff(desired: Desired, observed: Observed) -> tuple[Change, ...]:
         return tuple(
             Change(login.id, "state", desired.state, _state(login))
-            for login in _wrong(desired, observed)
+            for login in sorted(_wrong(desired, observed), key=lambda login: login.id in observed.refused)
             if _may_ask(desired, observed, login)
         )
 
@@ -275,7 +279,11 @@ class Session(Resource[Desired, Observed, Sessions], kind="session"):
     def act(self, action: Action) -> None:
         driver: Sessions = self.driver
         verbs = {"lock": driver.lock, "unlock": driver.unlock, "end": driver.end}
-        verbs[action.verb](action.target)
+        try:
+            verbs[action.verb](action.target)
+        except DriverError as error:
+            self._refusals.note(action.target, str(error))
+            raise
         self._asks[action.target] = Ask(action.verb, driver.clocks()[0], self._generation)
 
 

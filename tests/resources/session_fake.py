@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from reconciler.errors import DriverError
 from reconciler.resources.session import Sessions
 from reconciler.subjects.logins import Login, Station
 
@@ -17,6 +18,7 @@ class FakeSessions:
     now_s: float = 1000.0  # of every clock in it
     locker_s: float = 0.0  # until one answers
     deaf: frozenset[str] = frozenset()  # sessions whose lockers never do
+    refused: frozenset[str] = frozenset()  # sessions of which logind says that they cannot
     heard: list[tuple[str, str]] = field(default_factory=list)
     answers: list[tuple[float, str, bool]] = field(default_factory=list)  # to come: when, whose, locked
     at: Callable[[str], None] = lambda step: None  # before and after each call
@@ -64,6 +66,8 @@ class FakeSessions:
 
     def _hear(self, verb: str, session: str, *, locked: bool) -> None:
         self.at(f"before {verb}")
+        if session in self.refused:
+            raise DriverError(f"cannot {verb} {session}: it has no screen")
         self.heard.append((verb, session))
         if session not in self.deaf:
             self.answers.append((self.now_s + self.locker_s, session, locked))

@@ -131,6 +131,17 @@ def test_who_comes_after_is_meant_when_the_document_is_given_anew() -> None:
     assert guest.condition() == ("True", "InSync", "2 sessions locked")
 
 
+def test_one_that_cannot_be_asked_keeps_no_other_open() -> None:
+    guest = Guest(EVE, ALICE, refused=frozenset("3"))
+    guest.offer(1, session={"state": "locked"})
+    guest.live(5)
+    assert guest.locked(ALICE)
+    assert guest.condition() == ("False", "DriverError", "cannot lock 3: it has no screen")
+    guest.sessions.refused = frozenset()
+    guest.live(400)
+    assert guest.condition() == ("True", "InSync", "2 sessions locked")
+
+
 DOCUMENTS: list[dict[str, Any]] = [
     {"session": {"state": "locked"}, "doors": {"enter_ring": "enter@1"}},
     {"session": {"state": "unlocked", "id": "2"}},
