@@ -7,7 +7,7 @@ goes to FOLDER/ID.result, whole or not at all. The order:
     {"argv", "script": text or null, "user", "group", "cwd", "environment": [[name, value]],
      "stdin": text, "input": path of a socket that has the standard input in place of that, or ""}
 
-The result is what `Outcome` in `reconciler/resources/run.py` is made of. SIGTERM, which
+The result is what `Outcome` in `reconciler/subjects/task.py` is made of. SIGTERM, which
 systemd sends to everything in the unit at its deadline, asks for a quick end.
 """
 
@@ -26,6 +26,7 @@ from contextlib import suppress
 from functools import partial
 
 HEAD_BYTES = TAIL_BYTES = 8 * 1024  # some hundred lines each: what a person reads to see what went wrong
+TOLD_BYTES_MAX = 24 * 1024  # on the wire: half as much again as what is kept, and all of that fits as base64
 INPUT_BYTES_MAX = 64 * 1024  # what a pipe holds, so nobody has to feed it
 GRACE_S = 10.0  # between SIGTERM and SIGKILL, to save what is open
 _DEATH_S = 3.0  # SIGKILL takes milliseconds; who sleeps in the kernel for longer is left to systemd
@@ -59,18 +60,26 @@ class Excerpt:
             del self._tail[:-TAIL_BYTES]
 
     def told(self) -> "Message":
-        """Text, with U+FFFD for what is not UTF-8; base64 where there are NULs, as then it is no text."""
+        """Text, with U+FFFD for what is not UTF-8.
+
+        Base64 where there are NULs, as then it is no text, and where JSON would make too much of the text.
+        """
         head, tail = bytes(self._head), bytes(self._tail[-TAIL_BYTES:])
         if self.total <= HEAD_BYTES + TAIL_BYTES:
             head, tail = head + tail, b""
-        if b"\0" in head + tail:
-            encoded = {"head": b64encode(head).decode(), "tail": b64encode(tail).decode()}
-            return {"total": self.total, **encoded, "base64": True}
-        # A character that the cut goes through is left out.
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        begin = next((i for i, byte in enumerate(tail[:4]) if byte & 0xC0 != 0x80), 0)
-        text = decoder.decode(head, final=not tail)
-        return {"total": self.total, "head": text, "tail": tail[begin:].decode("utf-8", "replace")}
+        if b"\0" not in head + tail:
+            # A character that the cut goes through is left out.
+            decoder = codecs.getincrementaldecoder("utf-8")("replace")
+            begin = next((i for i, byte in enumerate(tail[:4]) if byte & 0xC0 != 0x80), 0)
+            texts = [decoder.decode(head, final=not tail), tail[begin:].decode("utf-8", "replace")]
+            if len(json.dumps(texts, ensure_ascii=False).encode()) <= TOLD_BYTES_MAX:
+                return {"total": self.total, "head": texts[0], "tail": texts[1]}
+        coded = {"head": b64encode(head).decode(), "tail": b64encode(tail).decode()}
+        return {"total": self.total, **coded, "base64": True}
+
+
+class _StoppedBefore(OSError):
+    """Asked to end while the command had yet to begin."""
 
 
 class Command:
@@ -82,18 +91,23 @@ class Command:
         `group` lists the processes of our unit and of no other; empty where we have none.
         """
         self._group = group
-        self._bell, ring = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        signal.set_wakeup_fd(ring, warn_on_full_buffer=False)
-        signal.signal(signal.SIGTERM, self._stop)
         self.stopped = False
         self._kill_s = self._grace_ends_s = float("inf")
         self._streams: dict[int, Excerpt] = {}
+        self._bell, ring = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(ring, warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, self._stop)
         stdin = _stdin(order)
         try:
+            if self.stopped:
+                raise _StoppedBefore(0, "it was stopped before it began")
             self._child = _spawn(order, stdin)
         finally:
             if stdin >= 0:
                 os.close(stdin)
+        if self.stopped:  # it may have come too late to be among those that systemd told
+            with suppress(ProcessLookupError):
+                os.killpg(self._child.pid, signal.SIGTERM)
         for pipe in (self._child.stdout, self._child.stderr):
             assert pipe is not None
             os.set_blocking(pipe.fileno(), False)
@@ -234,6 +248,8 @@ def _stdin(order: "Message") -> int:
     data = _handed_over(order["input"]) if order["input"] else order["stdin"].encode()
     if not data:
         return -1
+    if len(data) > INPUT_BYTES_MAX:
+        raise OSError(0, f"its standard input is longer than {INPUT_BYTES_MAX} bytes")
     reader, writer = os.pipe2(os.O_CLOEXEC)
     try:
         os.set_blocking(writer, False)
@@ -251,7 +267,7 @@ def _handed_over(path: str) -> bytes:
         agent.settimeout(_INPUT_S)
         try:
             agent.connect(path)
-            while part := agent.recv(_READ_BYTES):
+            while len(data) <= INPUT_BYTES_MAX + 1 and (part := agent.recv(_READ_BYTES)):
                 data += part
         except OSError:
             data.clear()
@@ -273,7 +289,11 @@ def _why(error: Exception, order: "Message") -> str:
         return f"there is no user {order['user']} with group {order['group'] or 'of its own'}"
     if isinstance(error, subprocess.SubprocessError):  # what failed before the program was not its start
         return f"{order['user']} cannot enter {order['cwd'] or 'its home'}"
-    return str(getattr(error, "strerror", None) or error)
+    program = order["argv"][0]
+    if isinstance(error, FileNotFoundError) and os.path.exists(program):
+        return f"{program}: the interpreter that it names is not there"  # after #!, or its loader
+    words = str(getattr(error, "strerror", None) or error)
+    return f"{words}: {program}" if getattr(error, "filename", None) else words
 
 
 def perform(order: "Message", group: str = "") -> "Message":
@@ -282,7 +302,7 @@ def perform(order: "Message", group: str = "") -> "Message":
     try:
         command = Command(order, group)
     except (OSError, KeyError, ValueError, subprocess.SubprocessError) as error:
-        return {"stopped": False, "fault": f"cannot start: {_why(error, order)}"}
+        return {"stopped": isinstance(error, _StoppedBefore), "fault": f"cannot start: {_why(error, order)}"}
     result = command.outcome()
     duration_s = round(time.monotonic() - began_s, 3)
     return result | {
@@ -298,13 +318,14 @@ def _stamp(epoch_s: float) -> str:
 
 def main(folder: str, id: str) -> None:
     path = f"{folder}/{id}.order"
-    with open(path) as file:
+    with open(path, encoding="utf-8") as file:
         order = json.load(file)
     os.unlink(path)
     with open("/proc/self/cgroup") as file:
         group = group_of(file.read(), f"guest-task-{id}.service")
     result = perform(order, group)
     fresh = f"{folder}/{id}.fresh"
-    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
-        json.dump(result, file)
+    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with open(fd, "w", encoding="utf-8", errors="replace") as file:
+        json.dump(result, file, ensure_ascii=False)
     os.rename(fresh, f"{folder}/{id}.result")

@@ -11,7 +11,7 @@ The rules of this kind:
    written to. That is housekeeping, and no drift: `verdict` does not speak of it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol
 
@@ -30,16 +30,13 @@ from reconciler.resource import (
     Touch,
     Verdict,
 )
-from reconciler.secret import secret_field
-from reconciler.subjects.task import DEADLINE_S, ROOT, Outcome, Task
+from reconciler.subjects.listing import first_few
+from reconciler.subjects.task import DEADLINE_S, FIELDS, SHELL, Outcome, Task
 
-TASKS_MAX = 32  # with all that each may have written, an eighth of what a host takes in one message
-_DEADLINE_S_MAX = 86_400  # what runs for longer than a day is a service
-_INPUT_CHARS_MAX = 16_384  # of UTF-8 no more than a pipe holds, so nobody has to feed it: 64 KiB
-_SCRIPT_CHARS_MAX = 65_536  # a document of 256 KiB has room for a few of them
+TASKS_MAX = 32  # with all that is kept of what each has written, a fifth of what a host takes in one message
 _NAMED_MAX = 3  # in one message; all of them stand in what is observed
 _AGAIN_S = 0.05  # after a look that only judged an act
-_SHELL = "/bin/sh"
+_BEGINNING_S = 5.0  # where systemd has not answered, nothing tells that it has not begun either
 
 # The worst first: a kind has one reason, and the others stand in its message.
 _REASONS = (
@@ -102,86 +99,6 @@ class Commands(Driver, Protocol):
         """Write the result down so that it outlives this boot."""
 
 
-_COMMAND: Rules = {
-    "type": "list",
-    "schema": {"type": "string", "regex": r"[^\x00]*", "meta": {"expected": "text without NUL"}},
-    "minlength": 1,
-    "maxlength": 256,  # longer lists of files are for a script or standard input
-    "excludes": ["shell", "interpreter"],
-    "meta": {"description": "The program by its full path, and its arguments, to no shell: [/bin/ls, -l]."},
-}
-
-
-def _account(description: str, default: str) -> Rules:
-    return {
-        "type": "string",
-        "regex": r"[^-\x00-\x20/:\x7f][^\x00-\x20/:\x7f]*",
-        "maxlength": 256,  # LOGIN_NAME_MAX
-        "meta": {"description": description, "expected": "a name such as alice", "default": default},
-    }
-
-
-_FIELDS: Rules = {
-    "token": {
-        "type": "token",
-        "required": True,
-        "meta": {"description": "A word that this task never had before: it is run once for each."},
-    },
-    "command": _COMMAND,
-    "shell": {
-        "type": "string",
-        "regex": r"[^\x00]+",
-        "maxlength": _SCRIPT_CHARS_MAX,
-        "excludes": ["command"],
-        "meta": {
-            "description": "A script, given to the interpreter as a file.",
-            "expected": "text without NUL",
-        },
-    },
-    "interpreter": {
-        "type": "path",
-        "dependencies": "shell",
-        "meta": {"description": "What the script is for.", "default": _SHELL},
-    },
-    "user": _account("Whose rights it has, with all of the user's groups; nobody is logged in.", ROOT),
-    "group": _account("Its first group.", "the user's own"),
-    "cwd": {"type": "path", "meta": {"description": "Where it begins.", "default": "the user's home"}},
-    "environment": {
-        "type": "dict",
-        "keysrules": {
-            "type": "string",
-            "regex": r"[A-Za-z_][A-Za-z0-9_]*",
-            "maxlength": 128,
-            "meta": {"expected": "a variable's name: letters, digits and _, no digit first"},
-        },
-        "valuesrules": {"type": "string", "regex": r"[^\x00]*", "meta": {"expected": "text without NUL"}},
-        "maxlength": 64,  # more than that is a file
-        "meta": {
-            "description": "Variables beside PATH, HOME, USER, LOGNAME, SHELL and LANG. Not for secrets."
-        },
-    },
-    "stdin": {
-        "anyof": [
-            {
-                "type": "string",
-                "regex": r"[^\x00]*",
-                "maxlength": _INPUT_CHARS_MAX,
-                "meta": {"expected": "text without NUL"},
-            },
-            secret_field("A secret: it goes through memory only, to standard input and nowhere else."),
-        ],
-        "meta": {"description": "What it reads: a text, or a secret.", "default": "nothing"},
-    },
-    "deadline": {
-        "type": "duration",
-        "min": 1,
-        "max": _DEADLINE_S_MAX,
-        "meta": {
-            "description": "After it SIGTERM, and SIGKILL 10 s later, to all that it has started.",
-            "default": "5m",
-        },
-    },
-}
 _TASKS: Rules = {
     "type": "dict",
     "keysrules": {
@@ -190,7 +107,7 @@ _TASKS: Rules = {
         "maxlength": 48,  # it is part of the name of a unit
         "meta": {"expected": "a task's name: a letter, then letters, digits, _ and -"},
     },
-    "valuesrules": {"type": "dict", "schema": _FIELDS},
+    "valuesrules": {"type": "dict", "schema": FIELDS},
     "minlength": 1,
     "maxlength": TASKS_MAX,
     "meta": {"description": "Tasks by name: {certificates: {command: [/usr/bin/update-ca], token: 7}}."},
@@ -245,13 +162,14 @@ class Run(Resource[Desired, Observed, Commands], kind="run"):
     @staticmethod
     def diff(desired: Desired, observed: Observed) -> tuple[Change, ...]:
         due = [task for task in desired.tasks if _is_due(task, observed) and not _lacks(task, observed)]
-        # Those that were refused come last, so that they hold up nobody.
-        due.sort(key=lambda task: task.deed in observed.deeds)
-        changes = [Due(task.name, "token", task.token, "not run", task=task) for task in due]
-        if not observed.acted:  # what ended while another began is no fault of that act
-            unkept = _unkept(desired, observed)
-            changes += [Due(task.name, "result", "kept", "in memory", task=task) for task in unkept]
-        return tuple(changes)
+        # What ended while another began is no fault of that act.
+        unkept = [] if observed.acted else _unkept(desired, observed)
+        kept = [Due(task.name, "result", "kept", "in memory", task=task) for task in unkept]
+        begin = [Due(task.name, "token", task.token, "not run", task=task) for task in due]
+        # Those that were refused come last: what fails ends the plan, and they are to hold up nobody.
+        refused = [each for each in begin if each.task.deed in observed.deeds]
+        fresh = [each for each in begin if each not in refused]
+        return (*fresh, *kept, *refused)
 
     @staticmethod
     def plan(desired: Desired, changes: Sequence[Change]) -> tuple[Action, ...]:
@@ -294,7 +212,11 @@ class Run(Resource[Desired, Observed, Commands], kind="run"):
 
     @staticmethod
     def due_s(desired: Desired, observed: Observed) -> float | None:
-        return observed.boot_clock_s + _AGAIN_S if observed.acted and _unkept(desired, observed) else None
+        if observed.acted and _unkept(desired, observed):
+            return observed.boot_clock_s + _AGAIN_S
+        if any(run.beginning for run in observed.runs.values()):
+            return observed.boot_clock_s + _BEGINNING_S
+        return None
 
     @staticmethod
     def show(observed: Observed) -> Json:
@@ -358,7 +280,7 @@ def _task(name: str, fields: Mapping[str, Json]) -> Task:
     return Task(
         name=name,
         token=fields["token"],
-        argv=tuple(fields.get("command", (fields.get("interpreter", _SHELL),))),
+        argv=tuple(fields.get("command", (fields.get("interpreter", SHELL),))),
         script=fields.get("shell"),
         environment=tuple(sorted(fields.get("environment", {}).items())),
         stdin=stdin if isinstance(stdin, str) else "",
@@ -393,7 +315,5 @@ def _judged(task: Task, observed: Observed) -> tuple[str, str]:
     return "OutcomeUnknown", f"begun in generation {generation}, and no result is known"
 
 
-def _listed(outcomes: Iterator[tuple[str, str]]) -> str:
-    words = [f"{name}: {said}" for name, said in outcomes]
-    more = f"; and {len(words) - _NAMED_MAX} more" if len(words) > _NAMED_MAX else ""
-    return "; ".join(words[:_NAMED_MAX]) + more
+def _listed(outcomes: Iterable[tuple[str, str]]) -> str:
+    return first_few((f"{name}: {said}" for name, said in outcomes), _NAMED_MAX, "; ")

@@ -3,10 +3,16 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from reconciler.resource import Json
+from reconciler.resource import Json, Rules
+from reconciler.secret import secret_field
 
 DEADLINE_S = 300.0  # longer than a package's upgrade, and somebody still waits for it
 ROOT = "root"
+SHELL = "/bin/sh"
+
+_DEADLINE_S_MAX = 86_400  # what runs for longer than a day is a service
+_INPUT_CHARS_MAX = 16_384  # of UTF-8 no more than a pipe holds, so nobody has to feed it: 64 KiB
+_SCRIPT_CHARS_MAX = 65_536  # a document of 256 KiB has room for a few of them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +73,7 @@ class Outcome:
     stdout: Excerpt | None = None
     stderr: Excerpt | None = None
     kept: bool = False  # written down, so that the next boot knows
+    beginning: bool = False  # systemd was asked for it just now, and does not show it yet
 
     @property
     def reason(self) -> str:
@@ -104,3 +111,85 @@ class Outcome:
             if excerpt is not None and excerpt.total:
                 shown[stream] = excerpt.show()
         return shown
+
+
+_COMMAND: Rules = {
+    "type": "list",
+    "schema": {"type": "string", "regex": r"[^\x00]*", "meta": {"expected": "text without NUL"}},
+    "minlength": 1,
+    "maxlength": 256,  # longer lists of files are for a script or standard input
+    "excludes": ["shell", "interpreter"],
+    "meta": {"description": "The program by its full path, and its arguments, to no shell: [/bin/ls, -l]."},
+}
+
+
+def _account(description: str, default: str) -> Rules:
+    return {
+        "type": "string",
+        "regex": r"[^-\x00-\x20/:\x7f][^\x00-\x20/:\x7f]*",
+        "maxlength": 256,  # LOGIN_NAME_MAX
+        "meta": {"description": description, "expected": "a name such as alice", "default": default},
+    }
+
+
+FIELDS: Rules = {
+    "token": {
+        "type": "token",
+        "required": True,
+        "meta": {"description": "A word that this task never had before: it is run once for each."},
+    },
+    "command": _COMMAND,
+    "shell": {
+        "type": "string",
+        "regex": r"[^\x00]+",
+        "maxlength": _SCRIPT_CHARS_MAX,
+        "excludes": ["command"],
+        "meta": {
+            "description": "A script, given to the interpreter as a file.",
+            "expected": "text without NUL",
+        },
+    },
+    "interpreter": {
+        "type": "path",
+        "dependencies": "shell",
+        "meta": {"description": "What the script is for.", "default": SHELL},
+    },
+    "user": _account("Whose rights it has, with all of the user's groups; nobody is logged in.", ROOT),
+    "group": _account("Its first group.", "the user's own"),
+    "cwd": {"type": "path", "meta": {"description": "Where it begins.", "default": "the user's home"}},
+    "environment": {
+        "type": "dict",
+        "keysrules": {
+            "type": "string",
+            "regex": r"[A-Za-z_][A-Za-z0-9_]*",
+            "maxlength": 128,
+            "meta": {"expected": "a variable's name: letters, digits and _, no digit first"},
+        },
+        "valuesrules": {"type": "string", "regex": r"[^\x00]*", "meta": {"expected": "text without NUL"}},
+        "maxlength": 64,  # more than that is a file
+        "meta": {
+            "description": "Variables beside PATH, HOME, USER, LOGNAME, SHELL and LANG. Not for secrets."
+        },
+    },
+    "stdin": {
+        "anyof": [
+            {
+                "type": "string",
+                "regex": r"[^\x00]*",
+                "maxlength": _INPUT_CHARS_MAX,
+                "meta": {"expected": "text without NUL"},
+            },
+            secret_field("A secret: it goes through memory only, to standard input and nowhere else."),
+        ],
+        "meta": {"description": "What it reads: a text, or a secret.", "default": "nothing"},
+    },
+    "deadline": {
+        "type": "duration",
+        "min": 1,
+        "max": _DEADLINE_S_MAX,
+        "meta": {
+            "description": "After it SIGTERM, and SIGKILL 10 s later, to all that it has started.",
+            "default": "5m",
+        },
+    },
+}

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from guest_runtime.relay import HEAD_BYTES, INPUT_BYTES_MAX, TAIL_BYTES, Excerpt, group_of
+from guest_runtime.relay import HEAD_BYTES, INPUT_BYTES_MAX, TAIL_BYTES, TOLD_BYTES_MAX, Excerpt, group_of
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = (
@@ -129,13 +131,15 @@ def test_a_way_of_the_users_own_leads_nowhere_that_the_user_may_not_go(tmp_path:
 @pytest.mark.parametrize(
     ("what", "fault"),
     [
-        pytest.param(order(["/does/not/exist"]), "No such file", id="no program"),
+        pytest.param(
+            order(["/does/not/exist"]), "No such file or directory: /does/not/exist", id="no program"
+        ),
         pytest.param(order(["/etc/passwd"]), "Permission denied", id="no rights"),
         pytest.param(script("x", cwd="/does/not/exist"), "cannot enter /does/not/exist", id="no folder"),
         pytest.param(script("x", user="nobody-like-this"), "no user nobody-like-this", id="no user"),
         pytest.param(script("x", group="nogroup-like-this"), "nogroup-like-this", id="no group"),
         pytest.param(script("x", input="/does/not/exist"), "its secret was gone", id="no secret"),
-        pytest.param(script("x", stdin="y" * (INPUT_BYTES_MAX + 1)), "does not fit", id="a long input"),
+        pytest.param(script("x", stdin="y" * (INPUT_BYTES_MAX + 1)), "longer than 65536", id="a long input"),
     ],
 )
 def test_what_cannot_start_is_told(tmp_path: Path, what: dict[str, Any], fault: str) -> None:
@@ -143,6 +147,14 @@ def test_what_cannot_start_is_told(tmp_path: Path, what: dict[str, Any], fault: 
     assert result["fault"].startswith("cannot start: ")
     assert fault in result["fault"]
     assert "exit_code" not in result
+
+
+def test_an_interpreter_that_is_not_there_is_not_taken_for_the_program(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_text("#!/does/not/exist\n")
+    program.chmod(0o755)
+    fault = run_in(tmp_path, order([str(program)]))["fault"]
+    assert fault == f"cannot start: {program}: the interpreter that it names is not there"
 
 
 @pytest.mark.parametrize(
@@ -206,6 +218,23 @@ def test_asked_to_end_it_tells_of_the_end(tmp_path: Path) -> None:
         assert relay.wait(PATIENCE_S) == 0
     result = json.loads((tmp_path / "job.result").read_text())
     assert (result["stopped"], result["signal"]) == (True, "SIGTERM")
+
+
+def test_asked_to_end_while_it_waits_for_its_secret_it_never_begins(tmp_path: Path) -> None:
+    (tmp_path / "relay").mkdir()
+    with socket.socket(socket.AF_UNIX) as agent:
+        agent.bind(f"{tmp_path}/s")
+        agent.listen()
+        agent.settimeout(PATIENCE_S)
+        what = script(f"touch {tmp_path}/began", input=f"{tmp_path}/s")
+        with started(tmp_path / "relay", what) as relay:
+            with agent.accept()[0] as peer:
+                relay.terminate()
+                peer.sendall(b"hunter2\n")
+            assert relay.wait(PATIENCE_S) == 0
+    result = json.loads((tmp_path / "relay/job.result").read_text())
+    assert result == {"stopped": True, "fault": "cannot start: it was stopped before it began"}
+    assert not (tmp_path / "began").exists()
 
 
 def test_who_does_not_end_politely_is_killed(tmp_path: Path) -> None:
@@ -293,6 +322,23 @@ def test_excerpt(data: bytes, head: str, tail: str) -> None:
     whole = told(data)
     assert whole == {"total": len(data), "head": head, "tail": tail}
     assert told(*(data[i : i + 1] for i in range(len(data)))) == whole
+
+
+@given(st.binary(min_size=1, max_size=64), st.integers(1, 1 << 17))
+@example(b"\x01", 1 << 17)
+@example(b"\xff", 1 << 17)
+@example(b'"', 1 << 17)
+def test_whatever_it_is_the_wire_does_not_take_much_more(pattern: bytes, size: int) -> None:
+    data = (pattern * (size // len(pattern) + 1))[:size]
+    whole = told(data)
+    assert len(json.dumps([whole["head"], whole["tail"]], ensure_ascii=False).encode()) <= TOLD_BYTES_MAX
+    if "base64" in whole:
+        assert data.startswith(base64.b64decode(whole["head"]))
+        assert data.endswith(base64.b64decode(whole["tail"]))
+
+
+def test_a_few_strange_characters_leave_it_a_text() -> None:
+    assert told(b"\x1b[32mok\x1b[0m\n\xff\n")["head"] == "\x1b[32mok\x1b[0m\n\ufffd\n"
 
 
 def test_what_is_no_text_is_base64() -> None:

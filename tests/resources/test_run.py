@@ -180,7 +180,11 @@ def test_a_task_that_runs_keeps_nobody_from_being_run_or_kept() -> None:
 def test_one_that_was_refused_holds_up_nobody() -> None:
     first, second = replace(BACKUP, name="a"), replace(BACKUP, name="b")
     desired = Desired((first, second))
-    assert [change.target for change in Run.diff(desired, deeds(first, "refused"))] == ["b", "a"]
+    refused = deeds(first, "refused")
+    assert [change.target for change in Run.diff(desired, refused)] == ["b", "a"]
+    ended = replace(refused, runs={"b": replace(WELL, kept=False)})
+    changes = Run.diff(desired, ended)
+    assert [(change.target, change.field) for change in changes] == [("b", "result"), ("a", "token")]
 
 
 def test_without_its_secret_it_waits_for_the_next_document() -> None:
@@ -244,6 +248,8 @@ def test_what_is_not_written_down_is_looked_at_again_soon_after_an_act() -> None
     desired = Desired((BACKUP,))
     assert Run.due_s(desired, seen) == pytest.approx(10.05)
     assert Run.due_s(desired, replace(seen, acted=False)) is None
+    late = Observed(boot_clock_s=10.0, runs={"backup": replace(RUNS, beginning=True)})
+    assert Run.due_s(desired, late) == pytest.approx(15.0)
     assert Run.insists(desired, seen)
     assert not Run.insists(desired, Observed(runs={"backup": WELL}))
 

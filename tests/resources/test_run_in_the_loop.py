@@ -102,9 +102,9 @@ def test_a_result_is_kept_while_another_task_runs() -> None:
 
 def test_one_that_is_refused_holds_up_no_other_and_begins_when_it_can() -> None:
     guest = Guest("a", "b")
-    guest.machine.refused = {"a"}
+    guest.machine.refused, guest.machine.over = {"a"}, {"b"}
     guest.offer(1)
-    assert guest.machine.began == ["b"]
+    assert (guest.machine.began, guest.machine.kept) == (["b"], ["b"])
     assert guest.reasons[-1] == "DriverError"
     guest.machine.refused = set()
     guest.now_s += 600
@@ -130,3 +130,19 @@ def test_enforced_once_it_still_keeps_what_ended_later() -> None:
     guest.machine.over = {"a", "b"}
     guest.settle()
     assert guest.machine.kept == ["a", "b"]
+
+
+def test_what_a_document_drops_goes_on_and_is_not_begun_again() -> None:
+    guest = Guest("a", "b")
+    guest.offer(1)
+    dropped = guest.tasks.pop("a")
+    guest.offer(2)
+    assert guest.loop.status().observed["run"]["tasks"].keys() == {"b"}
+    guest.machine.over = {"a", "b"}
+    guest.loop.offer(written(3))
+    guest.settle()
+    assert guest.loop.status().observed["run"] == {}
+    guest.tasks["a"] = dropped
+    guest.offer(4)
+    assert guest.machine.began == ["a", "b"]
+    assert guest.reasons[-1] == "Succeeded"

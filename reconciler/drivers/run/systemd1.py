@@ -27,6 +27,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import reconciler
+from reconciler.drivers.run.rights import check_target, forbidden_rights
 from reconciler.errors import DriverError, Forbidden
 from reconciler.facilities.dbus import Bus, BusError, NoAnswer, Peer
 from reconciler.facilities.inotify import Folders
@@ -35,6 +36,7 @@ from reconciler.policy import covers
 from reconciler.resource import Json, Watch
 from reconciler.resources.run import Commands
 from reconciler.subjects.task import Excerpt, Outcome, Task
+from reconciler.subjects.timestamps import stamp
 
 RUNS = "/run/guest-reconciler/run"
 KEPT = "/var/lib/guest-reconciler/run"
@@ -45,10 +47,11 @@ _BOOTED = "/run/systemd/system"  # there when systemd runs the guest; sd_booted(
 _UNIT_EXISTS = f"{_NAME}.UnitExists"
 _NO_SUCH_UNIT = f"{_NAME}.NoSuchUnit"
 _OVER = ("inactive", "failed")
-_KEPT_MAX = 32  # of tasks that no document names any more; 33 KiB each at most
-_RESULT_BYTES_MAX = 1 << 20  # both excerpts, escaped as badly as can be, take 200 KiB
+_KEPT_MAX = 32  # of tasks that no document names any more; 50 KiB each at most
+_RESULT_BYTES_MAX = 256 << 10  # both excerpts take 48 KiB; see `guest_runtime/relay.py`
 _STOP_US = 15_000_000  # 2 s more than the relay takes to end all that is in the unit
 _START_S = 10.0  # for systemd to take the unit, and for the relay to come for its secret
+_BEGIN_S = 30.0  # a unit that systemd gave no answer about, and does not show by then, is gone
 _RELAY = "import sys; sys.path.append(sys.argv[1]); from guest_runtime.relay import main; main(*sys.argv[2:])"
 # systemd sets SERVICE_RESULT for what runs after the service; see systemd.exec(5).
 _CLOSE = 'umask 077; echo "$SERVICE_RESULT" >"$0.part" && mv "$0.part" "$0"'
@@ -56,15 +59,20 @@ _TOLD = ("started_at", "ended_at", "duration_s", "exit_code", "signal", "fault")
 # What systemd says of a service that somebody has stopped, as an end of its own would be.
 _CALM = ("success", "timeout", "exit-code", "signal")
 
+_Version = tuple[int, int, int]
+
 
 class Systemd1(Commands):
     needs = "systemd on the system bus"
     forbidden_commands: tuple[str, ...] = ()  # shell patterns; the policy's
     forbidden_paths: tuple[str, ...] = ()
+    forbidden_users: tuple[str, ...] = ()
 
     def __init__(self, runs: str = RUNS, kept: str = KEPT) -> None:
         self._runs, self._kept = runs, kept
         self._bus = Bus()
+        self._known: dict[str, tuple[_Version, Outcome]] = {}  # what was kept, by id: it changes no more
+        self._unanswered: dict[str, float] = {}  # when systemd had not said whether it begins, by id
 
     @classmethod
     def available(cls) -> bool:
@@ -95,19 +103,28 @@ class Systemd1(Commands):
                 raise Forbidden(_words(program, "commands"))
             if task.cwd and covers(os.path.realpath(task.cwd), self.forbidden_paths):
                 raise Forbidden(_words(task.cwd, "paths"))
+            if self.forbidden_users and (who := forbidden_rights(task, self.forbidden_users)):
+                raise Forbidden(_words(who, "users"))
 
     def runs(self, tasks: Sequence[Task]) -> Mapping[str, Outcome]:
         found = {}
+        known, self._known = self._known, {}
         boot = boot_id()
         for task in tasks:
-            record = _read(f"{self._kept}/{_id(task)}.json")
-            if record:
-                found[task.name] = self._outcome(_id(task), record, boot)
+            id = _id(task)
+            path = f"{self._kept}/{id}.json"
+            version = _version(path)  # before it is read: what comes later is read again
+            if version and (seen := known.get(id)) and seen[0] == version:
+                self._known[id], found[task.name] = seen, seen[1]
+            elif record := _read(path):
+                outcome = found[task.name] = self._outcome(id, record, boot)
+                if version and outcome.kept:
+                    self._known[id] = version, outcome
         return found
 
     def start(self, task: Task, secret: bytes | bytearray, wanted: Sequence[Task]) -> None:
         id = _id(task)
-        _check_target(task)
+        check_target(task)
         try:
             for folder in (self._runs, self._kept):
                 os.makedirs(folder, mode=0o700, exist_ok=True)
@@ -115,7 +132,8 @@ class Systemd1(Commands):
             path = f"{self._kept}/{id}.json"
             if os.path.exists(path):
                 return  # it began once, whatever else was forgotten
-            record = {"name": task.name, "token": task.token, "bootId": boot_id(), "startedAt": _now()}
+            record = {"name": task.name, "token": task.token, "bootId": boot_id()}
+            record["startedAt"] = stamp(time.time())
             try:
                 _replace(path, record, durable=True)
                 self._begin(id, task, secret)
@@ -143,9 +161,11 @@ class Systemd1(Commands):
         alive = self._alive(id)
         closed = _text(f"{self._runs}/{id}.closed")
         if closed is None:
-            if alive:
-                return Outcome(token=record["token"], state="running", started_at=record["startedAt"])
-            return _lost(record, "its unit is gone, and has left no result")
+            late = not alive and boot_clock_s() < self._unanswered.get(id, 0.0) + _BEGIN_S
+            if not alive and not late:
+                return _lost(record, "its unit is gone, and has left no result")
+            started = record["startedAt"]
+            return Outcome(token=record["token"], state="running", started_at=started, beginning=late)
         result = _read(f"{self._runs}/{id}.result")
         if not result:
             return _lost(record, f"its unit ended without a result ({closed.strip()})")
@@ -161,6 +181,7 @@ class Systemd1(Commands):
             if error.name in (_NO_SUCH_UNIT, "org.freedesktop.DBus.Error.UnknownObject"):
                 return False
             raise
+        self._unanswered.pop(id, None)
         return found["ActiveState"] not in _OVER or found["Job"][0] != 0  # it is about to begin
 
     # How one begins
@@ -175,14 +196,16 @@ class Systemd1(Commands):
             try:
                 self._start_unit(id, task)
             except (OSError, DriverError):
-                os.unlink(f"{self._runs}/{id}.order")
+                with suppress(FileNotFoundError):
+                    os.unlink(f"{self._runs}/{id}.order")
                 raise
             if listener:
                 _hand_over(listener, secret)
         finally:
             if listener:
                 listener.close()
-                os.unlink(input)
+                with suppress(OSError):  # it may have begun by now: nothing may say that it has not
+                    os.unlink(input)
 
     def _start_unit(self, id: str, task: Task) -> None:
         root = os.path.dirname(os.path.dirname(os.path.abspath(reconciler.__file__)))
@@ -203,7 +226,7 @@ class Systemd1(Commands):
         try:
             self._bus.call(_MANAGER, "StartTransientUnit", "ssa(sv)a(sa(sv))", *arguments, timeout_s=_START_S)
         except NoAnswer:
-            pass  # it may have begun; the next look tells
+            self._unanswered = {id: boot_clock_s()}  # it may have begun, or may yet; the next looks tell
         except BusError as error:
             if error.name != _UNIT_EXISTS:
                 raise DriverError(f"cannot run {task.name}: {error}") from error
@@ -247,30 +270,6 @@ def _words(name: str, list_: str) -> str:
     return f"cannot manage run of {name}: forbidden by the guest's policy (forbid.{list_})"
 
 
-def _check_target(task: Task) -> None:
-    """Raises DriverError for what can be seen to fail before it is tried: it may come yet."""
-    # Late: few documents run anything.
-    import grp
-    import pwd
-
-    why = ""
-    try:
-        pwd.getpwnam(task.user)
-    except KeyError:
-        why = f"there is no user {task.user}"
-    try:
-        if task.group:
-            grp.getgrnam(task.group)
-    except KeyError:
-        why = f"there is no group {task.group}"
-    if not os.access(task.argv[0], os.X_OK) or os.path.isdir(task.argv[0]):
-        why = f"there is no program {task.argv[0]}"
-    elif task.cwd and not os.path.isdir(task.cwd):
-        why = f"there is no folder {task.cwd}"
-    if why:
-        raise DriverError(f"cannot run {task.name}: {why}")
-
-
 def _listen(path: str) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX)
     try:
@@ -280,6 +279,8 @@ def _listen(path: str) -> socket.socket:
         listener.settimeout(_START_S)
     except BaseException:
         listener.close()
+        with suppress(OSError):
+            os.unlink(path)
         raise
     return listener
 
@@ -309,10 +310,6 @@ def _lost(record: Mapping[str, Json], why: str) -> Outcome:
     return Outcome(token=record["token"], state="lost", started_at=record["startedAt"], fault=why)
 
 
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
 def _text(path: str) -> str | None:
     """What a small file says; None where there is none, or none that we may read."""
     try:
@@ -322,6 +319,15 @@ def _text(path: str) -> str | None:
         return None
     except OSError as error:
         raise DriverError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _version(path: str) -> _Version | None:
+    """What is another one whenever the file is."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _read(path: str) -> dict[str, Json]:
@@ -339,7 +345,7 @@ def _replace(path: str, content: Mapping[str, Json], *, durable: bool = False) -
     fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         with open(fd, "w", encoding="utf-8") as file:
-            json.dump(content, file)
+            json.dump(content, file, ensure_ascii=False)  # as it is told
             file.flush()
             if durable:
                 os.fsync(fd)

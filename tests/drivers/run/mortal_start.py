@@ -1,7 +1,8 @@
-"""One pass of the kind `run` by an agent that dies before its Nth step, by SIGKILL: FOLDER TASK N.
+"""An agent with the kind `run` alone, which dies before its Nth step, by SIGKILL: FOLDER TASKS NUMBER N.
 
-A step is whatever Python tells audit hooks of: a file opened, renamed or removed, a folder
-made, a socket connected. An agent that comes to its end exits with 0.
+Its loop is the real one, and follows a document of generation NUMBER. A step is whatever Python
+tells audit hooks of: a file opened, renamed or removed, a folder made, a socket connected. They
+count from the first act on. An agent that comes to its end exits with 0.
 """
 
 import json
@@ -11,12 +12,15 @@ import sys
 from typing import Any
 
 from reconciler.drivers.run.systemd1 import Systemd1
-from reconciler.resources.run import Desired, Run
+from reconciler.errors import ReconcilerError
+from reconciler.guarding.kernel import boot_clock_s
+from reconciler.loop import Loop, Setting
+from reconciler.resources.run import Run
 from reconciler.store import StateFile, Store
-from reconciler.subjects.task import Task
+from tests.lamps import written
 
 
-def main(folder: str, written: str, deadly: int) -> None:
+def main(folder: str, tasks: str, number: int, deadly: int) -> None:
     steps = 0
     armed = False
 
@@ -28,19 +32,19 @@ def main(folder: str, written: str, deadly: int) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(hear)
-    desired = Desired((Task(**json.loads(written)),))
-    store = Store(StateFile(f"{folder}/state"), "this boot")
     kind = Run(Systemd1(f"{folder}/runs", f"{folder}/kept"))
-    observed = kind.observe(desired, store.past("run"))
-    for action in Run.plan(desired, Run.diff(desired, observed)):
-        armed = True
-        if action.token:
-            store.begin("run", action.token)
-        kind.act(action)
-        if action.token:
-            store.finish("run", action.token)
-    store.flush()
+    loop = Loop(Setting(resources={"run": kind}), Store(StateFile(f"{folder}/state"), "this boot"), str)
+    loop.offer(written(number, run={"tasks": json.loads(tasks)}))
+    while jobs := loop.step(boot_clock_s()):
+        for job in jobs:
+            armed = armed or job.what == "act"
+            result, error = None, None
+            try:
+                result = job.run()
+            except ReconcilerError as failure:
+                error = failure
+            loop.answer(job, result, error, boot_clock_s())
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

@@ -20,7 +20,8 @@ STEPS_MIN = 12  # the state, the record, the order and the unit: each takes some
 
 
 def agent(folder: Path, task: Task, deadly: int) -> int:
-    words = [str(PROGRAM), str(folder), json.dumps(vars(task)), str(deadly)]
+    fields = {"token": task.token, "shell": task.script, "user": task.user}
+    words = [str(PROGRAM), str(folder), json.dumps({task.name: fields}), task.token, str(deadly)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run([sys.executable, *words], env=environment, timeout=60, check=False).returncode
 

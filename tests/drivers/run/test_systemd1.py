@@ -3,6 +3,7 @@
 import getpass
 import json
 import os
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -40,6 +41,7 @@ class FakeSystemd:
         self.shown: list[Any] = []  # what anybody may read of a unit
         self.refuses = ""  # the name of an error
         self.silent = False
+        self.slow = False  # neither an answer nor a unit as yet
         self.starts = True
         self.result = "success"
         self.threads: list[threading.Thread] = []
@@ -61,6 +63,8 @@ class FakeSystemd:
         if self.refuses or unit in self.units:
             raise Refusal(self.refuses or f"{NAME}.UnitExists", "it does not want to")
         self.shown.append((unit, properties))
+        if self.slow:
+            return None
         found = {name: value for name, (_, value) in properties}
         self.units[unit] = found
         if self.starts:
@@ -105,6 +109,10 @@ def outcome(driver: Systemd1, task: Task) -> Outcome | None:
     return driver.runs((task,)).get(task.name)
 
 
+def seen(driver: Systemd1, task: Task) -> Outcome:
+    return driver.runs((task,))[task.name]
+
+
 def test_a_task_begins_ends_and_is_kept(driver: Systemd1, systemd: FakeSystemd, tmp_path: Path) -> None:
     (watch,) = driver.watches()
     assert outcome(driver, ECHO) is None
@@ -112,8 +120,7 @@ def test_a_task_begins_ends_and_is_kept(driver: Systemd1, systemd: FakeSystemd, 
     assert readable(watch.fileno(), 60)
     systemd.settle()
     assert watch.drain()
-    found = outcome(driver, ECHO)
-    assert found
+    found = seen(driver, ECHO)
     assert (found.reason, found.exit_code, found.kept) == ("Succeeded", 0, False)
     assert found.stdout
     assert found.stdout.head == "a b\n"
@@ -128,8 +135,7 @@ def test_a_task_begins_ends_and_is_kept(driver: Systemd1, systemd: FakeSystemd, 
 def test_while_it_runs(driver: Systemd1, systemd: FakeSystemd) -> None:
     systemd.starts = False
     start(driver, ECHO)
-    found = outcome(driver, ECHO)
-    assert found
+    found = seen(driver, ECHO)
     assert (found.reason, bool(found.started_at)) == ("Running", True)
 
 
@@ -148,9 +154,7 @@ def test_whatever_happens_it_does_not_begin_twice(
 def test_a_unit_that_is_there_already_is_this_one(driver: Systemd1, systemd: FakeSystemd) -> None:
     systemd.refuses = f"{NAME}.UnitExists"
     start(driver, ECHO)
-    found = outcome(driver, ECHO)
-    assert found
-    assert found.reason == "Lost"  # as far as anybody can tell
+    assert seen(driver, ECHO).reason == "Lost"  # as far as anybody can tell
 
 
 def test_without_an_answer_it_may_have_begun(
@@ -160,9 +164,24 @@ def test_without_an_answer_it_may_have_begun(
     systemd.silent = True
     start(driver, ECHO)
     systemd.settle()
-    found = outcome(driver, ECHO)
-    assert found
-    assert found.reason == "Succeeded"
+    assert seen(driver, ECHO).reason == "Succeeded"
+
+
+def test_a_unit_that_systemd_has_not_answered_for_may_still_come(
+    driver: Systemd1, systemd: FakeSystemd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(systemd1, "_START_S", 0.2)
+    systemd.slow = True
+    start(driver, ECHO)
+    found = seen(driver, ECHO)
+    assert (found.reason, found.beginning) == ("Running", True)
+    with monkeypatch.context() as later:
+        later.setattr(systemd1, "_BEGIN_S", 0.0)
+        assert seen(driver, ECHO).reason == "Lost"
+    unit, properties = systemd.shown[0]
+    systemd.units[unit] = {name: value for name, (_, value) in properties}
+    found = seen(driver, ECHO)
+    assert (found.reason, found.beginning) == ("Running", False)
 
 
 @pytest.mark.parametrize(
@@ -211,8 +230,7 @@ def test_a_secret_is_in_no_file_and_in_nothing_that_others_see(
     task = Task(name="login", token="1", argv=("/usr/bin/wc", "-c"), user=ME, secret=True)
     start(driver, task, SECRET.encode())
     systemd.settle()
-    found = outcome(driver, task)
-    assert found
+    found = seen(driver, task)
     assert found.stdout
     assert found.stdout.head == f"{len(SECRET)}\n"
     assert SECRET not in repr(systemd.shown)
@@ -238,6 +256,35 @@ def test_a_secret_that_nobody_comes_for_is_dropped(
     assert [path.name for path in (tmp_path / "runs").glob("*.input")] == []
 
 
+def test_where_its_socket_is_gone_it_has_begun_all_the_same(
+    driver: Systemd1, systemd: FakeSystemd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand_over = systemd1._hand_over
+
+    def tidy(listener: socket.socket, secret: bytes) -> None:
+        hand_over(listener, secret)
+        for path in (tmp_path / "runs").glob("*.input"):
+            path.unlink()
+
+    monkeypatch.setattr(systemd1, "_hand_over", tidy)
+    start(driver, replace(ECHO, secret=True), SECRET.encode())
+    systemd.settle()
+    assert seen(driver, ECHO).reason == "Succeeded"
+
+
+def test_a_socket_that_cannot_be_closed_to_others_is_taken_away(
+    driver: Systemd1, systemd: FakeSystemd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str, mode: int) -> None:
+        raise PermissionError(1, "Operation not permitted", path)
+
+    monkeypatch.setattr(os, "chmod", refuse)
+    with pytest.raises(DriverError, match="Operation not permitted"):
+        start(driver, replace(ECHO, secret=True), SECRET.encode())
+    assert os.listdir(tmp_path / "runs") == []
+    assert systemd.shown == []
+
+
 @pytest.mark.parametrize(
     ("end", "word", "reason", "words"),
     [
@@ -255,9 +302,7 @@ def test_how_it_ended(
     systemd.result = word
     start(driver, task)
     systemd.settle()
-    found = outcome(driver, task)
-    assert found
-    assert (found.reason, words in str(found)) == (reason, True)
+    assert (seen(driver, task).reason, words in str(seen(driver, task))) == (reason, True)
 
 
 def test_after_another_boot_what_ran_is_lost_and_what_is_kept_is_known(
@@ -277,6 +322,23 @@ def test_after_another_boot_what_ran_is_lost_and_what_is_kept_is_known(
     assert "the guest went down" in str(lost)
     start(driver, other)
     assert len(systemd.shown) == 2
+
+
+def test_what_is_kept_is_read_once_unless_it_changes(
+    driver: Systemd1, systemd: FakeSystemd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(driver, ECHO)
+    systemd.settle()
+    driver.keep(ECHO)
+    known = outcome(driver, ECHO)
+    with monkeypatch.context() as blind:
+        blind.setattr(systemd1, "_read", None)
+        assert outcome(driver, ECHO) == known
+    (record,) = (tmp_path / "kept").iterdir()
+    record.write_text(record.read_text().replace('"exit_code": 0', '"exit_code": 37'))
+    assert seen(driver, ECHO).exit_code == 37
+    record.unlink()
+    assert outcome(driver, ECHO) is None
 
 
 def test_a_record_that_makes_no_sense_is_none(driver: Systemd1, systemd: FakeSystemd, tmp_path: Path) -> None:
@@ -320,6 +382,14 @@ def test_a_link_around_the_policy_is_seen(tmp_path: Path, system_bus: PrivateBus
     driver.forbidden_commands, driver.forbidden_paths = (), ("/etc",)
     with pytest.raises(Forbidden, match=r"forbid\.paths"):
         driver.check((inside,))
+
+
+def test_the_policys_users_are_asked_about(tmp_path: Path) -> None:
+    driver = at(tmp_path)
+    driver.check((ECHO,))
+    driver.forbidden_users = (ME,)
+    with pytest.raises(Forbidden, match=rf"cannot manage run of {ME}: .* \(forbid\.users\)"):
+        driver.check((ECHO,))
 
 
 def test_names_of_files_and_units_are_short_and_of_one_task() -> None:
