@@ -177,7 +177,7 @@ class Daemon:
     def _turn(self) -> None:
         """Start what is to be started, and tell the hosts what is new."""
         now_s = boot_clock_s()
-        self.safe.expire(now_s)
+        self.safe.expire(now_s, under_way=self._loop.under_way())
         if len(self._awake) != len(self._loop.tracks):
             self._meet()
         for job in self._loop.step(now_s):

@@ -195,6 +195,10 @@ class Loop:
         """Whether any job is under way or could start without anything new."""
         return any(track.state in _ANSWERABLE for track in self.tracks.values()) or bool(self._saving)
 
+    def under_way(self) -> bool:
+        """Whether what the document asks for is being done, or may yet turn out to be to do."""
+        return any(track.phases() or track.unsure() for track in self.tracks.values())
+
     def status(self) -> Status:
         """All that the host is told, as of now."""
         seen = [track for track in self.tracks.values() if track.seen]

@@ -16,8 +16,11 @@ from typing import Any, Protocol
 
 from reconciler.errors import DriverError, InvalidSpec, Terminal
 
-# From arrival to use: what precedes it in the order of a document takes seconds, not minutes.
-SECRET_S = 30.0
+SECRET_S = 30.0  # from arrival to use, where nothing has to be done before
+# While what a document asks for is being done: its accounts and files come before its logins, and
+# dozens of new accounts take a slow guest minutes.
+SECRET_MAX_S = 300.0
+_ASK_S = 5.0
 SECRET_BYTES_MAX = 64 << 10  # a key or a bundle of certificates; a password is shorter
 SECRETS_MAX = 64  # in one document
 SECRETS_BYTES_MAX = 512 << 10  # of one document: in base64, beside all else, they fit into one message
@@ -31,7 +34,7 @@ def secret_field(description: str, **more: Any) -> dict[str, Any]:
         "minlength": 1,
         "regex": r"[^\x00-\x1f\x7f]+",
         "meta": {
-            "description": "A file of the sender's; a relative path begins at the document's folder.",
+            "description": "A file of the sender's, in the document's folder or `apply --secrets-from`.",
             "expected": "a path",
         },
     }
@@ -89,7 +92,7 @@ class Safe:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._kept: _Kept = {}  # of one document; never those of another in the same mapping
-        self._until_s = float("inf")
+        self._until_s = self._end_s = float("inf")
 
     def put(
         self, secrets: Mapping[tuple[str, str], Secret], now_s: float, *, of_another: bool = True
@@ -106,9 +109,15 @@ class Safe:
                 self._kept = {}
             self._kept.update(secrets)
             self._until_s = now_s + SECRET_S if secrets else float("inf")
+            self._end_s = now_s + SECRET_MAX_S
 
-    def expire(self, now_s: float) -> None:
-        if now_s >= self._until_s:
+    def expire(self, now_s: float, *, under_way: bool = False) -> None:
+        """Drop what is too old; `under_way`: what the document asks for is being done."""
+        if now_s < self._until_s:
+            return
+        if under_way and now_s < self._end_s:
+            self._until_s = min(now_s + _ASK_S, self._end_s)
+        else:
             self.put({}, now_s)
 
     @property
@@ -133,8 +142,8 @@ class _OfKind:
             secret = self._kept.pop((self._kind, path), None)
         if secret is None:
             raise DriverError(
-                f"cannot use the secret of {self._kind}.{path}: it is gone, used "
-                f"or older than {SECRET_S:g} s; apply the document again"
+                f"cannot use the secret of {self._kind}.{path}: it is gone, used or too old; "
+                "apply the document again"
             )
         return secret
 

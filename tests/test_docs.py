@@ -148,8 +148,17 @@ def test_the_first_commands_and_the_test_command() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_links_lead_somewhere(page: Path) -> None:
-    links = re.findall(r"\]\((?![a-z]+:|#)([^)#]+)(?:#[^)]*)?\)", page.read_text())
-    assert [link for link in links if not (page.parent / link).exists()] == []
+    links = re.findall(r"\]\((?![a-z]+:)([^)#]*)(#[^)]*)?\)", page.read_text())
+    assert [link for link, _ in links if not (page.parent / link).exists()] == []
+    inner = [((page.parent / link) if link else page, place[1:]) for link, place in links if place]
+    assert [(name(at), place) for at, place in inner if place not in headings(at.resolve())] == []
+
+
+def headings(page: Path) -> set[str]:
+    """What stands behind `#` in a link to a heading, made from its words as forges do."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def test_the_tree_and_the_floors_are_those_of_the_code() -> None:

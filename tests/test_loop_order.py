@@ -150,3 +150,17 @@ def test_what_no_document_wants_any_more_is_not_awaited() -> None:
     world.offer(2, a=COME)
     world.pass_time(5)
     assert world.acts == ["b.leave", "a.enter"]
+
+
+def test_a_document_is_under_way_until_nothing_can_be_waited_for() -> None:
+    world = Glowing()
+    world.kinds["a"].stuck = DriverError("cannot come")
+    world.offer(1, a=COME, b=GO)
+    assert world.loop.under_way()
+    [act] = world.settle_until("b", "act")
+    assert world.loop.under_way()
+    world.finish(act)
+    world.settle()
+    assert world.loop.under_way()  # it glows
+    world.fade()
+    assert not world.loop.under_way()  # what fails is tried again, and nobody knows for how long

@@ -11,6 +11,7 @@ import pytest
 from reconciler.errors import DriverError, InvalidSpec, Terminal
 from reconciler.secret import (
     SECRET_BYTES_MAX,
+    SECRET_MAX_S,
     SECRET_S,
     SECRETS_BYTES_MAX,
     SECRETS_MAX,
@@ -59,6 +60,23 @@ def test_it_is_gone_after_its_time_whether_used_or_not() -> None:
     assert not safe.of("user").has("credential")
     assert kept.data == bytes(len(WORD))
     assert safe.due_s == float("inf")
+
+
+def test_it_waits_for_what_comes_before_it_within_a_bound() -> None:
+    safe = safe_with_one(now_s=100.0)
+    now_s = safe.due_s
+    while safe.of("user").has("credential"):
+        now_s = safe.due_s
+        assert now_s <= 100.0 + SECRET_MAX_S
+        safe.expire(now_s, under_way=True)
+    assert now_s == 100.0 + SECRET_MAX_S
+
+    safe = safe_with_one(now_s=100.0)
+    safe.expire(safe.due_s, under_way=True)
+    safe.expire(safe.due_s - 0.1)
+    assert safe.of("user").has("credential")
+    safe.expire(safe.due_s)
+    assert not safe.of("user").has("credential")
 
 
 def test_another_document_takes_its_place() -> None:

@@ -3,8 +3,8 @@
 import os
 import stat
 from base64 import b64encode
-from collections.abc import Mapping
-from errno import EINVAL
+from collections.abc import Iterable, Mapping
+from errno import EACCES, EINVAL
 from typing import TYPE_CHECKING
 
 from reconciler.errors import InvalidSpec
@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 Sealed = Mapping[str, Mapping[str, str]]  # kind -> path inside it -> base64, as they are sent
 
 
-def read_secrets(document: "Document") -> Sealed:
-    """Raises InvalidSpec, with the place of the field whose file cannot be read."""
+def read_secrets(document: "Document", *others: str) -> Sealed:
+    """Those that lie in the document's folder, or in one of `others`: a document may be somebody else's.
+
+    Raises InvalidSpec, with the place of the field whose file cannot be read.
+    """
     # Late: the kinds, cerberus and yaml take 100 ms, and have been loaded by whoever has a document.
     from reconciler.documents.secrets import secret_files
     from reconciler.documents.tree import dotted
@@ -31,7 +34,7 @@ def read_secrets(document: "Document") -> Sealed:
     total = 0
     for path, name in files.items():
         try:
-            data = _content(os.path.join(folder, name))
+            data = _content(os.path.join(folder, name), (folder, *others))
         except OSError as error:
             faults.append(document.fault(dotted(("spec", *path)), f"cannot read {name}: {error.strerror}"))
             continue
@@ -49,10 +52,15 @@ def read_secrets(document: "Document") -> Sealed:
     return sealed
 
 
-def _content(path: str) -> bytes:
+def _content(path: str, folders: Iterable[str]) -> bytes:
     """Raises OSError."""
+    # By what its links lead to: else a link beside the document could mean any file of ours.
+    path = os.path.realpath(path)
+    if not any(path.startswith(os.path.join(os.path.realpath(folder), "")) for folder in folders):
+        why = "it is not in the document's folder; if it is meant, name its folder with --secrets-from"
+        raise OSError(EACCES, why)
     # Of a pipe or a terminal, nothing would be left where it has to be sent once more.
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(EINVAL, "it is no regular file")
         return file.read(SECRET_BYTES_MAX + 1)

@@ -40,12 +40,28 @@ def document(folder: Path, *names: str) -> Document:
 def test_a_relative_path_begins_at_the_document(tmp_path: Path) -> None:
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets/door").write_bytes(b"open\xffsesame\n")
-    (tmp_path / "far").write_text("away")
-    sealed = read_secrets(document(tmp_path, "secrets/door", str(tmp_path / "far")))
+    (tmp_path / "near").write_text("away")
+    sealed = read_secrets(document(tmp_path, "secrets/door", str(tmp_path / "near")))
     assert {path: b64decode(data) for path, data in sealed["door"].items()} == {
         "credential": b"open\xffsesame\n",
         "others.0": b"away",
     }
+
+
+@pytest.mark.parametrize("name", ["../mine/key", "{}/mine/key", "link", "folder/key"])
+def test_what_lies_elsewhere_is_not_sent_unless_its_folder_is_named(tmp_path: Path, name: str) -> None:
+    site, mine = tmp_path / "site", tmp_path / "mine"
+    site.mkdir()
+    mine.mkdir()
+    (mine / "key").write_text("mine")
+    (site / "link").symlink_to(mine / "key")
+    (site / "folder").symlink_to(mine)
+    theirs = document(site, name.format(tmp_path))
+    with pytest.raises(InvalidSpec, match=r"web.yaml:4:9: .*cannot read .*: .* --secrets-from"):
+        read_secrets(theirs)
+    with pytest.raises(InvalidSpec, match="--secrets-from"):
+        read_secrets(theirs, str(tmp_path / "min"))
+    assert read_secrets(theirs, str(site), str(mine))["door"]["credential"] == b64encode(b"mine").decode()
 
 
 def test_from_standard_input_it_begins_where_we_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +108,7 @@ def test_what_gives_its_content_once_or_never_is_not_waited_for(tmp_path: Path, 
         case _:
             (tmp_path / "door").symlink_to("/dev/null")
     with pytest.raises(InvalidSpec, match=r"cannot read door: (it is no regular file|Is a directory)"):
-        read_secrets(document(tmp_path, "door"))
+        read_secrets(document(tmp_path, "door"), "/dev")
 
 
 def test_a_document_goes_in_pieces_where_its_secrets_leave_no_room_in_the_message() -> None:

@@ -63,6 +63,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "and what is enforced once is done once more",
     )
     parser.add_argument(
+        "--secrets-from",
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="secrets may also lie in this folder, and not in the document's own alone; may be given again",
+    )
+    parser.add_argument(
         "--dry-run",
         nargs="?",
         const="guest",
@@ -117,7 +124,7 @@ async def _apply(guest: "Guest", args: argparse.Namespace, document: "Document")
     # Said along, because after a reconnect another guest may be at the other end.
     named = (document.name or args.guest) and PLACE not in args.channel
     name = guest.hello.name if named else ""
-    secrets = partial(read_secrets, document)
+    secrets = partial(read_secrets, document, *args.secrets_from)
     put = partial(guest.apply, document.normal, guest=name, again=args.again, secrets=secrets)
     applied = await put()
     result = {
