@@ -53,11 +53,12 @@ class Grant:
             self._listener.bind(self._path)
             os.chmod(self._path, 0o600)
             self._listener.listen(4)
-        except OSError as error:
+            self._ends_s = time.monotonic() + self._valid_s
+            self._thread.start()
+        except (OSError, RuntimeError) as error:  # the latter where no more threads can be had
             self.__exit__()
-            raise DriverError(f"cannot let {self._user} in: {self._path}: {error.strerror}") from error
-        self._ends_s = time.monotonic() + self._valid_s
-        self._thread.start()
+            why = getattr(error, "strerror", None) or error
+            raise DriverError(f"cannot let {self._user} in: {self._path}: {why}") from error
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -101,7 +102,7 @@ class Grant:
         try:
             asked = json.loads(question)
             words = [asked[name] for name in ("user", "service")]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return False
         return words == [self._user, self._service] and time.monotonic() < self._ends_s
 

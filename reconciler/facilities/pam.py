@@ -20,11 +20,13 @@ from dataclasses import asdict, dataclass
 
 from reconciler.errors import DriverError, Unsupported
 from reconciler.secret import Secret
+from reconciler.subjects.seating import LATER, REFUSALS
 
 SERVICE = "guest-reconciler"  # in /etc/pam.d
 DEADLINE_S = 20.0  # PAM itself waits 2 to 3 s after a wrong password; a directory may take its time
 _ANSWER_BYTES_MAX = 64
 _LENGTH_BYTES = 2  # before the credential
+_WORDS = frozenset({"ok", "NoPam", *REFUSALS, *LATER})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +61,8 @@ def judged(
                     taken = True
                     _hand_over(ours, secret, ends_s)
                 word = _line(ours, ends_s)
+            if word not in _WORDS or (word == "ok" and take is not None and not taken):
+                raise ConnectionAbortedError(f"its process gave an answer that makes no sense: {word!r}")
         except (OSError, OverflowError) as error:
             if taken:
                 return "NotJudged"

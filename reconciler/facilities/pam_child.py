@@ -14,6 +14,7 @@ import ctypes
 import json
 import os
 import pwd
+import re
 import resource
 import socket
 import time
@@ -35,6 +36,9 @@ _AUTH = {6: "AccessDenied", 7: "WrongPassword", 10: "UnknownUser", 11: "AccountL
 _AUTH |= {12: "PasswordExpired", 13: "AccountExpired", 19: "MoreAsked", 30: "MoreAsked"}
 _ACCOUNT = {6: "AccessDenied", 7: "AccessDenied", 10: "UnknownUser", 12: "PasswordExpired"}
 _ACCOUNT |= {13: "AccountExpired", 27: "PasswordExpired"}
+
+# pam_faillock(8) and pam_tally2(8) say in words alone that they have locked an account.
+_SAYS_LOCKED = re.compile(rb"\baccount\b.*\blocked\b", re.IGNORECASE)
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4  # linux/prctl.h
 _MCL_CURRENT, _MCL_FUTURE = 1, 2  # mman.h
@@ -76,18 +80,17 @@ class Shadow:
     hash: str
     changed: int = -1
     most: int = -1
-    idle: int = -1
     expires: int = -1
 
 
-def unfit(shadow: Shadow, today: int, *, credential: bool) -> str:
+def unfit(shadow: Shadow, today: int) -> str:
     """Why nobody can log in to the account as it is, whatever the password; empty where one can.
 
     A hash behind `!` is a password that somebody has locked. `!` and `*` alone are an account
-    without one, which only those can enter who need none.
+    without one here. It may have one in a directory, so a credential for it is PAM's to judge.
     """
     bare = shadow.hash.lstrip("!*")
-    if bare != shadow.hash and (credential or bare):
+    if bare and bare != shadow.hash:
         return "AccountLocked"
     if shadow.expires != -1 and today >= shadow.expires:
         return "AccountExpired"
@@ -110,7 +113,8 @@ class Judge:
         self._secret: bytearray | None = None
         self._prompts = 0
         self._said = b""
-        # PAM keeps the address: it must not be collected before.
+        # PAM keeps the address: it must not be collected before. With MemoryDenyWriteExecute= libffi can
+        # make it on x86-64 and arm64, from code that it brings along; elsewhere this process would end here.
         self._conversation = _Conversation(_Converse(self._converse), None)
 
     def judge(self, secret: bytearray | None) -> str:
@@ -135,7 +139,7 @@ class Judge:
             self._pam.pam_end(handle, code)
 
     def _why(self, reason: str) -> str:
-        if b"locked" in self._said:  # pam_faillock(8) says so in words alone
+        if _SAYS_LOCKED.search(self._said):
             return "AccountLocked"
         if self._prompts > 1:
             return "MoreAsked"
@@ -151,7 +155,7 @@ class Judge:
         for number in range(count):
             message = messages[number].contents
             if message.style not in (_PROMPT_ECHO_OFF, _PROMPT_ECHO_ON):
-                self._said += message.text or b""
+                self._said += (message.text or b"") + b"\n"
                 continue
             self._prompts += 1
             if self._secret is None or self._prompts > 1 or message.style != _PROMPT_ECHO_OFF:
@@ -174,7 +178,7 @@ class Judge:
 def answer(request: dict[str, Any], ask: Callable[[], bytearray]) -> str:
     """The reason, or `ok`; `ask` is called only if nothing but the credential is left to judge."""
     user, credential = request["user"], request["credential"]
-    why = _account(user, credential=credential)
+    why = _account(user)
     if why:
         return why
     try:
@@ -191,7 +195,7 @@ def answer(request: dict[str, Any], ask: Callable[[], bytearray]) -> str:
             secret[:] = bytes(len(secret))
 
 
-def _account(user: str, *, credential: bool) -> str:
+def _account(user: str) -> str:
     try:
         entry = pwd.getpwnam(user)
     except KeyError:
@@ -201,7 +205,7 @@ def _account(user: str, *, credential: bool) -> str:
     if entry.pw_uid != 0 and any(map(os.path.exists, _NOLOGIN)):
         return "LoginsDisabled"
     shadow = _shadow(user)
-    return unfit(shadow, int(time.time()) // 86400, credential=credential) if shadow else ""
+    return unfit(shadow, int(time.time()) // 86400) if shadow else ""
 
 
 def _shadow(user: str) -> Shadow | None:
@@ -216,7 +220,6 @@ def _shadow(user: str) -> Shadow | None:
         hash=(entry.hash or b"").decode(errors="replace"),
         changed=entry.changed,
         most=entry.most,
-        idle=entry.idle,
         expires=entry.expires,
     )
 

@@ -6,9 +6,10 @@ The rules of this kind:
    recorded first: a refused credential is never tried again, so no retry locks an account.
 2. The credential opens no door. PAM judges it in a process of its own; then a door, which is
    a display manager's or a text console, lets the user in without asking again.
-3. Who else has a session at the seat is locked first, or ended where the document says so.
-   A session that cannot be locked keeps the seat.
-4. Who logs out again is not fought, unless `enforce: always` says so for a user who needs
+3. PAM is asked before anything else happens: who may not come in costs nobody a session.
+4. Who else has a session at the seat is then locked, or ended where the document says so.
+   A session that cannot be locked keeps the seat, and PAM's consent expires in seconds.
+5. Who logs out again is not fought, unless `enforce: always` says so for a user who needs
    no credential.
 """
 
@@ -17,11 +18,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar, Protocol, runtime_checkable
 
-from reconciler.errors import DriverError, Fault, InvalidSpec, ReconcilerError, Terminal, Unsupported
+from reconciler.errors import DriverError, Fault, InvalidSpec, ReconcilerError, Unsupported
 from reconciler.resource import (
     Action,
     Change,
-    Deed,
     Driver,
     Json,
     Past,
@@ -32,6 +32,7 @@ from reconciler.resource import (
     Verdict,
 )
 from reconciler.secret import Secret, secret_field
+from reconciler.subjects import admission, seating
 from reconciler.subjects.seating import (
     DEADLINE_S,
     LATER,
@@ -41,18 +42,17 @@ from reconciler.subjects.seating import (
     Entry,
     Login,
     Observed,
-    door_for,
     in_front,
-    in_the_way,
     login_of,
     logins_of,
     obstacle,
-    token_of,
 )
 
 LOCK_S = 5.0  # a locker needs one or two seconds to draw, on a busy guest a few more
 SESSION_S = 20.0  # from an open door to the session: one second, and ten in a guest that is just starting
-DEADLINE_S_MAX = 30.0  # a login that waits for it has no more time: its credential is gone by then
+DEADLINE_S_MAX = 60.0  # ends within the time of an act, and nobody waits longer for a seat
+AGREED_S = 30.0  # of PAM's consent: for lockers, which need a second or two, and a few more tries
+REST_S = 30.0  # between logins of who is kept logged in: a session that fails at once is no busy loop
 
 TakeSecret = Callable[[], Secret]
 
@@ -60,11 +60,12 @@ _OF_A_LOGIN = ("credential", "door", "replace", "token", "tty")
 
 
 @dataclass(frozen=True)
-class Admission(Change):
-    """A login that is to be done, and through which door."""
+class Consent:
+    """PAM's, to one login of one user; in memory alone, used once, and soon over."""
 
-    door: Door | None = None
-    token: str | None = None
+    user: str
+    generation: int
+    until_s: float  # boot clock
 
 
 class Way(Driver, Protocol):
@@ -88,7 +89,11 @@ class Way(Driver, Protocol):
 class Logins(Protocol):
     """What one of the drivers can beside: tell who is there, and judge who may come."""
 
-    def logins(self) -> tuple[Login, ...]: ...
+    def now_s(self) -> float:
+        """The boot clock."""
+
+    def logins(self, user: str) -> tuple[Login, ...]:
+        """The user's and those at seats, and of all others as many as there is room for."""
 
     def trusted(self, user: str) -> bool:
         """Whether the guest's policy lets the user in without a credential."""
@@ -128,11 +133,11 @@ _NAME: Rules = {
 
 class User(Resource[Desired, Observed, Way], kind="user"):
     summary = "One person, logged in at a seat with a credential that is used once, or logged out."
-    verbs = frozenset({"lock", "end", "login", "activate"})
+    verbs = frozenset({"judge", "lock", "end", "login", "activate"})
     enforce = "once"
     several = True
     earliest = Phase.LEAVE
-    act_deadline_s: ClassVar[float] = 75.0  # PAM 20 s, a door 20 s, its session 20 s, and some air
+    act_deadline_s: ClassVar[float] = 75.0  # a session that ends 65 s, a door and its session 40 s
     short: ClassVar[Rules] = {
         "type": "string",
         "regex": r"[A-Za-z0-9_][A-Za-z0-9_.@+-]* logged-(?:in|out)",
@@ -157,14 +162,14 @@ class User(Resource[Desired, Observed, Way], kind="user"):
             "regex": r"seat[A-Za-z0-9_-]+",
             "maxlength": 255,  # a file's name in /run/systemd/seats
             "meta": {
-                "description": "Where the user is to sit; with logged-out, where to end sessions.",
+                "description": "Where to log in, and only seat0 has doors; or where to end sessions.",
                 "expected": "a seat such as seat0",
                 "default": "seat0; with logged-out everywhere",
             },
         },
         "tty": {
             "type": "string",
-            "regex": r"tty[1-9][0-9]?",
+            "regex": r"tty([1-9]|1[0-2])",  # those that a keyboard reaches
             "maxlength": 5,
             "meta": {
                 "description": "The text console to log in on.",
@@ -214,6 +219,8 @@ class User(Resource[Desired, Observed, Way], kind="user"):
             raise Unsupported("cannot do user: this guest has no logind")
         self._logins: Logins = known
         self._met = 0  # the generation in which the user was last seen logged in
+        self._consent: Consent | None = None
+        self._again_s = 0.0  # before which nobody is let in again who is kept logged in
 
     @staticmethod
     def expand(short: Json) -> dict[str, Json]:
@@ -251,59 +258,48 @@ class User(Resource[Desired, Observed, Way], kind="user"):
     def observe(self, desired: Desired, past: Past) -> Observed:
         if desired.state is None:
             return Observed()
-        logins = self._logins.logins()
+        logins = self._logins
         entering = desired.state == "logged-in"
         observed = Observed(
             generation=past.generation,
             deeds=past.deeds,
-            logins=logins,
-            doors=tuple(door for way in self._ways.values() for door in way.doors()) if entering else (),
+            logins=logins.logins(desired.name),
             secret=desired.credential and (past.preview or self.secrets.has("credential")),
-            trusted=entering and self._logins.trusted(desired.name),
+            judged=self._consents(desired.name, past.generation),
+            trusted=entering and logins.trusted(desired.name),
             met=self._met == past.generation,
+            now_s=logins.now_s(),
+            again_s=self._again_s,
         )
-        if entering and not past.preview and login_of(desired, observed):
+        if entering and not login_of(desired, observed):
+            return replace(observed, doors=tuple(door for way in self._ways.values() for door in way.doors()))
+        if entering and not past.preview:
             self._met = past.generation
         return observed
 
+    def _consents(self, user: str, generation: int) -> bool:
+        given = self._consent
+        return (
+            given is not None
+            and (given.user, given.generation) == (user, generation)
+            and self._logins.now_s() < given.until_s
+        )
+
     @staticmethod
     def diff(desired: Desired, observed: Observed) -> tuple[Change, ...]:
-        if desired.state == "logged-out":
-            theirs = logins_of(desired, observed)
-            return tuple(Change(login.id, "state", "ended", "logged in") for login in theirs)
-        if desired.state is None or in_front(desired, observed) or obstacle(desired, observed):
-            return ()
-        change = "ended" if desired.replace else "locked"
-        cleared = tuple(Change(o.id, "state", change, str(o)) for o in in_the_way(desired, observed))
-        here = login_of(desired, observed)
-        if here:
-            return (*cleared, Change(here.id, "active", want=True, have=False))
-        token = None if desired.always else token_of(desired, observed)
-        door = door_for(desired, observed)
-        return (*cleared, Admission(desired.name, "state", "logged-in", "logged out", door, token))
+        return admission.missing(desired, observed)
 
     @staticmethod
     def plan(desired: Desired, changes: Sequence[Change]) -> tuple[Action, ...]:
-        return tuple(_action(desired, change) for change in changes)
+        return tuple(admission.action_for(desired, change) for change in changes)
 
     @staticmethod
     def foresee(observed: Observed, action: Action) -> Observed:
-        others = tuple(login for login in observed.logins if login.id != action.target)
-        if action.verb == "end":
-            return replace(observed, logins=others)
-        if action.verb == "login":
-            door = Door(**action.value["door"])
-            kind = "wayland" if door.graphical else "tty"
-            found = Login(id="new", user=action.target, seat=door.seat, tty=door.tty, type=kind)
-            if action.token is not None:
-                deed = Deed("done", "", observed.generation)
-                observed = replace(observed, deeds={**observed.deeds, action.token: deed})
-        else:
-            found = next(login for login in observed.logins if login.id == action.target)
-        if action.verb == "lock":
-            return replace(observed, logins=(*others, replace(found, locked=True)))
-        behind = (replace(login, active=login.active and login.seat != found.seat) for login in others)
-        return replace(observed, logins=(*behind, replace(found, active=True)))
+        return admission.after(observed, action)
+
+    @staticmethod
+    def due_s(desired: Desired, observed: Observed) -> float | None:
+        return seating.due_s(desired, observed)
 
     @staticmethod
     def verdict(desired: Desired, observed: Observed, changes: Sequence[Change]) -> Verdict:
@@ -335,54 +331,58 @@ class User(Resource[Desired, Observed, Way], kind="user"):
 
     def act(self, action: Action) -> None:
         logins = self._logins
-        if action.verb == "lock":
+        if action.verb == "judge":
+            self._judge(action)
+        elif action.verb == "lock":
             if not logins.lock(action.target, LOCK_S):
                 raise SeatBusy(f"cannot give the seat away: {action.value} has not locked")
         elif action.verb == "end":
-            logins.end(action.target, action.value)
+            self._end(action)
         elif action.verb == "activate":
             logins.activate(action.target)
         else:
             self._login(action)
 
+    def _judge(self, action: Action) -> None:
+        user, terms = action.target, action.value
+        self._consent = None
+        credential = partial(self.secrets.take, "credential") if terms["credential"] else None
+        answer = self._logins.check(user, terms["tty"], credential)
+        if answer != "ok":
+            raise admission.refusal(user, answer if answer in {**REFUSALS, **LATER} else "NotJudged")
+        self._consent = Consent(user, terms["generation"], self._logins.now_s() + AGREED_S)
+
+    def _end(self, action: Action) -> None:
+        began_s = self._logins.now_s()
+        self._logins.end(action.target, action.value)
+        if self._consent:  # it is the document that has it wait
+            lasted_s = self._logins.now_s() - began_s
+            self._consent = replace(self._consent, until_s=self._consent.until_s + lasted_s)
+
     def _login(self, action: Action) -> None:
         user, terms = action.target, action.value
         door = Door(**terms["door"])
-        credential = partial(self.secrets.take, "credential") if terms["credential"] else None
-        known = frozenset(login.id for login in self._logins.logins())
-        answer = self._logins.check(user, door.tty, credential)
-        if answer != "ok":
-            raise _refusal(user, answer)
+        present = self._logins.logins(user)
+        for other in present:
+            # Meanwhile somebody may have unlocked, or come.
+            if other.seat == door.seat and other.user != user and (terms["replace"] or not other.locked):
+                raise SeatBusy(f"cannot give the seat away: {other} is there, and not locked")
+        if not self._consents(user, terms["generation"]):
+            raise DriverError(f"cannot log in {user}: what PAM has said is too old by now")
+        self._consent = None
+        if terms["always"]:
+            self._again_s = self._logins.now_s() + REST_S
         try:
             self._ways[door.way].enter(Entry(user, door))
+            known = frozenset(login.id for login in present)
             session = self._logins.await_login(user, door.seat, known, SESSION_S)
             if not session:
                 raise DriverError(f"cannot log in {user}: {door.way} opened no session in {SESSION_S:g} s")
             self._logins.activate(session)
         except ReconcilerError as error:
-            if credential is None:
+            if not terms["credential"]:
                 raise  # nothing was used up, so a later pass may try again
-            raise _refusal(user, "NoSession", str(error)) from error
-
-
-def _refusal(user: str, answer: str, detail: str = "") -> ReconcilerError:
-    """An error whose class has the answer's name, as a condition's reason is its error's class."""
-    base, words = (DriverError, LATER[answer]) if answer in LATER else (Terminal, REFUSALS[answer])
-    more = f" ({detail})" if detail else ""
-    error: ReconcilerError = type(answer, (base,), {})(f"cannot log in {user}: {words}{more}")
-    return error
-
-
-def _action(desired: Desired, change: Change) -> Action:
-    if isinstance(change, Admission):
-        assert change.door is not None
-        terms: dict[str, Json] = {"door": dict(vars(change.door)), "credential": desired.credential}
-        return Action("login", change.target, Phase.ENTER, change.token, terms)
-    if change.field == "active":
-        return Action("activate", change.target, Phase.ENTER)
-    if change.want == "ended":
-        return Action("end", change.target, Phase.LEAVE, value=desired.deadline_s)
-    return Action("lock", change.target, Phase.LEAVE, value=change.have)
+            raise admission.refusal(user, "NoSession", str(error)) from error
 
 
 def _shown(login: Login) -> dict[str, Json]:

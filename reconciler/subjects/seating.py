@@ -9,7 +9,7 @@ from reconciler.resource import Deed, Verdict
 State = Literal["logged-in", "logged-out"]
 
 DEADLINE_S = 10.0  # for programs to save what is open
-# What PAM, or a door, answered for good. Each is a condition's reason, and stands in the deed's message.
+# What PAM, or a door, answered for good. Each is a condition's reason, and the deed's.
 REFUSALS: Mapping[str, str] = {
     "WrongPassword": "the password is wrong",
     "AccountLocked": "the account is locked",
@@ -24,6 +24,8 @@ REFUSALS: Mapping[str, str] = {
 }
 # What may be otherwise in a while; the credential was not looked at.
 LATER: Mapping[str, str] = {"LoginsDisabled": "logins are disabled; see nologin(5)"}
+# Why an act was surely not done, and may be done again. A reason that is not known is final.
+_PASSING = (*LATER, "SeatBusy", "DriverError", "BusError", "NoAnswer", "Unsupported")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +71,8 @@ class Door:
     tty: str = ""  # of a console; empty where its program finds one
     graphical: bool = False
     prompt: bool = False  # a login prompt waits there, and is put away for it
-    shut: str = ""  # why nobody can be let in just now; empty: open
+    shut: str = ""  # why nobody can be let in; empty: open
+    opening: bool = False  # shut, but not for long: worth waiting for
 
 
 @dataclass(frozen=True)
@@ -89,8 +92,11 @@ class Observed:
     logins: tuple[Login, ...] = ()  # of people, not greeters; none that is closing
     doors: tuple[Door, ...] = ()
     secret: bool = False  # the credential is at hand
+    judged: bool = False  # PAM has just agreed to this login
     trusted: bool = False  # the guest's policy lets this user in without one
     met: bool = False  # the user was logged in before, in this generation
+    now_s: float = 0.0  # boot clock
+    again_s: float = 0.0  # when who is kept logged in may be let in again: boot clock
 
 
 def logins_of(desired: Desired, observed: Observed) -> list[Login]:
@@ -123,12 +129,13 @@ def in_the_way(desired: Desired, observed: Observed) -> list[Login]:
     return [other for other in _others(desired, observed) if desired.replace or not other.locked]
 
 
-def token_of(desired: Desired, observed: Observed) -> str:
-    return f"login:{desired.token}" if desired.token else f"login@{observed.generation}"
+def token_of(act: str, desired: Desired, observed: Observed) -> str:
+    """The name of an act that is done once: of judging the credential, or of the login itself."""
+    return f"{act}:{desired.token}" if desired.token else f"{act}@{observed.generation}"
 
 
 def door_for(desired: Desired, observed: Observed) -> Door | None:
-    """The door to take, which may be shut: a graphical one where there is one, then an open one."""
+    """The door to take, which may be shut: one that is open or about to, and rather a graphical one."""
     fitting = [
         door
         for door in observed.doors
@@ -136,7 +143,17 @@ def door_for(desired: Desired, observed: Observed) -> Door | None:
         and desired.tty in ("", door.tty)
         and desired.door in ("", "graphical" if door.graphical else "console")
     ]
-    return min(fitting, key=lambda door: (not door.graphical, bool(door.shut), door.prompt), default=None)
+    return min(fitting, key=_rank, default=None)
+
+
+def _rank(door: Door) -> tuple[bool, ...]:
+    return bool(door.shut) and not door.opening, not door.graphical, bool(door.shut), door.prompt
+
+
+def due_s(desired: Desired, observed: Observed) -> float | None:
+    """When who is kept logged in may be let in again, if that is all that is waited for: boot clock."""
+    resting = desired.always and observed.now_s < observed.again_s
+    return observed.again_s if resting and not login_of(desired, observed) else None
 
 
 def obstacle(desired: Desired, observed: Observed) -> Verdict | None:
@@ -151,33 +168,56 @@ def obstacle(desired: Desired, observed: Observed) -> Verdict | None:
     tried = _tried(desired, observed)
     if tried:
         return tried
+    if due_s(desired, observed) is not None:
+        return Verdict(
+            False, "LoggedOut", f"{user} has left soon, and is let in again in a while", waiting=True
+        )
     if observed.met and not desired.always:
         return Verdict(False, "LoggedOut", f"{user} was logged in before, and is not since")
     if not desired.credential and not observed.trusted:
         why = f"{user} needs a credential: the guest's policy does not let that user in without one"
         return Verdict(False, "CredentialNeeded", f"{why} (allow-passwordless-login)", failed=True)
     shut = _shut(desired, observed)
-    if shut:
+    if shut and shut.failed:
         return shut
-    if desired.credential and not observed.secret:
-        why = f"the credential of {user} is gone, as it is kept for seconds only: apply the document again"
-        return Verdict(False, "SecretMissing", why, failed=True)
-    return None
+    if desired.credential and not observed.secret and not observed.judged:
+        return Verdict(False, "SecretMissing", _gone(desired, observed, shut), failed=True)
+    return shut
+
+
+def _deeds(desired: Desired, observed: Observed) -> list[Deed]:
+    """What is known of this very login, the last first: of the login itself, and of the judgement."""
+    tokens = (token_of(act, desired, observed) for act in ("login", "judge"))
+    return [observed.deeds[token] for token in tokens if token in observed.deeds and not desired.always]
 
 
 def _tried(desired: Desired, observed: Observed) -> Verdict | None:
     """What became of a login that must not be tried again."""
-    deed = None if desired.always else observed.deeds.get(token_of(desired, observed))
-    if deed is None:
+    for deed in _deeds(desired, observed):
+        if deed.state == "refused" and deed.reason not in _PASSING:
+            return Verdict(False, deed.reason or "OutcomeUnknown", deed.message, failed=True)
+        if deed.state == "begun":
+            why = f"a login of {desired.name} was begun, and whether it was done is not known"
+            return Verdict(False, "OutcomeUnknown", why, failed=True)
+    done = observed.deeds.get(token_of("login", desired, observed))
+    if desired.always or done is None or done.state != "done":
         return None
-    if deed.state == "refused":
-        reason = next((reason for reason, words in REFUSALS.items() if words in deed.message), None)
-        return Verdict(False, reason, deed.message, failed=True) if reason else None
-    if deed.state == "begun":
-        why = f"a login of {desired.name} was begun, and whether it was done is not known"
-        return Verdict(False, "OutcomeUnknown", why, failed=True)
-    why = f"{desired.name} was logged in by generation {deed.generation}, and is not since"
+    why = f"{desired.name} was logged in by generation {done.generation}, and is not since"
     return Verdict(False, "LoggedOut", why)
+
+
+def _gone(desired: Desired, observed: Observed, shut: Verdict | None) -> str:
+    """That the credential is gone, and what the login was waiting for meanwhile."""
+    deeds, waiting = _deeds(desired, observed), in_the_way(desired, observed)
+    why = ""
+    if any(deed.state == "done" for deed in deeds) and waiting:
+        why = f"{waiting[0]} has not {'ended' if desired.replace else 'locked'}"
+    elif any(deed.message for deed in deeds):
+        why = next(deed.message for deed in deeds if deed.message)
+    elif shut:
+        why = shut.message
+    gone = f"the credential of {desired.name} is used or too old"
+    return f"{gone}{f' ({why})' if why else ''}: apply the document again"
 
 
 def _shut(desired: Desired, observed: Observed) -> Verdict | None:
@@ -185,9 +225,12 @@ def _shut(desired: Desired, observed: Observed) -> Verdict | None:
     if door is None:
         what = desired.tty or f"{desired.door} door".strip()
         return Verdict(False, "NoDoor", f"there is no {what} at {desired.seat}", failed=True)
-    others = _others(desired, observed)
-    if not door.shut or (others and desired.replace):
-        return None  # a door that somebody keeps shut opens once that session has ended
-    if others:
-        return Verdict(False, "SeatBusy", f"{others[0]} is there, and {door.shut}", failed=True)
-    return Verdict(False, "DoorShut", f"{door.way} at {door.seat}: {door.shut}", waiting=True)
+    if not door.shut:
+        return None
+    holder = next((o for o in _others(desired, observed) if door.tty and o.tty == door.tty), None)
+    if holder and desired.replace:
+        return None  # it opens once that session has ended
+    if holder:
+        return Verdict(False, "SeatBusy", f"{holder} is there, and {door.shut}", failed=True)
+    why = f"{door.way} at {door.seat}: {door.shut}"
+    return Verdict(False, "DoorShut", why, waiting=door.opening, failed=not door.opening)

@@ -4,6 +4,7 @@ from contextlib import closing
 
 import pytest
 
+from reconciler.facilities import display_unit
 from reconciler.facilities.dbus import Bus
 from reconciler.facilities.display_unit import state
 from tests.bus import PrivateBus, program
@@ -26,3 +27,10 @@ from tests.drivers.user.display_unit import FakeUnit
 def test_state(system_bus: PrivateBus, unit: FakeUnit, expected: str) -> None:
     with program("org.freedesktop.systemd1", unit.answer), closing(Bus()) as bus:
         assert state(bus, "greetd.service") == expected
+
+
+def test_a_systemd_that_hangs_has_none(system_bus: PrivateBus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(display_unit, "ANSWER_S", 0.1)
+    unit = FakeUnit("greetd.service", silent=True)
+    with program("org.freedesktop.systemd1", unit.answer), closing(Bus()) as bus:
+        assert state(bus, "greetd.service") == "down"

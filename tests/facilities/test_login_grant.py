@@ -68,6 +68,12 @@ def test_says_no_to_what_is_no_json(path: str) -> None:
         assert asked(path, b"\xff{\n") == b"no\n"
 
 
+def test_says_no_to_what_is_too_deep(path: str) -> None:
+    with Grant("alice", "lightdm", path=path):
+        assert asked(path, b"[" * 4000 + b"\n") == b"no\n"
+        assert ask(path) == b"yes\n"
+
+
 def test_expires(path: str) -> None:
     with Grant("alice", "lightdm", path=path, valid_s=0.05) as grant:
         assert not grant.wait()
@@ -103,6 +109,16 @@ def test_says_why_it_cannot(tmp_path: Path) -> None:
         Grant("alice", "lightdm", path=str(tmp_path / "file/pam.sock")),
     ):
         pass
+
+
+def test_says_that_no_thread_can_be_had(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("reconciler.facilities.login_grant.threading.Thread.start", full)
+    with pytest.raises(DriverError, match="can't start new thread"), Grant("alice", "lightdm", path=path):
+        pass
+    assert not os.path.exists(path)
 
 
 def test_ends_with_its_with(path: str) -> None:

@@ -62,6 +62,8 @@ def test_hands_the_secret_over_and_wipes_it(monkeypatch: pytest.MonkeyPatch, dat
         pytest.param("", DriverError, id="it ends"),
         pytest.param("s.sendall(b'x' * 1000)", DriverError, id="it babbles"),
         pytest.param("time.sleep(60)", DriverError, id="it hangs"),
+        pytest.param("s.sendall(b'Novelty\\n')", DriverError, id="it says something else"),
+        pytest.param("s.sendall(b'ok\\n')", DriverError, id="it agrees without having asked"),
         pytest.param("s.sendall(b'NoPam\\n')", Unsupported, id="no PAM"),
     ],
 )
@@ -79,6 +81,7 @@ def test_what_goes_wrong_before_the_secret_may_be_tried_again(
     "script",
     [
         pytest.param("s.sendall(b'?\\n'); s.recv(100)", id="it ends"),
+        pytest.param("s.sendall(b'?\\n'); s.recv(100); s.sendall(b'Novelty\\n')", id="something else"),
         pytest.param("s.sendall(b'?\\n'); time.sleep(60)", id="it hangs"),
     ],
 )

@@ -23,7 +23,7 @@ ACCOUNT = "account required pam_permit.so\n"
 @pytest.fixture
 def rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of PAM rules; the accounts themselves are in order."""
-    monkeypatch.setattr(pam_child, "_account", lambda user, *, credential: "")
+    monkeypatch.setattr(pam_child, "_account", lambda user: "")
     check = tmp_path / "check"
     check.write_text(f"#!/bin/sh\nread -r typed\n[ \"$typed\" = '{PASSWORD.decode()}' ]\n")
     check.chmod(0o755)
@@ -127,7 +127,18 @@ def judge_with(secret: bytes | None) -> pam_child.Judge:
         pytest.param(
             [(3, b"The account is locked due to 3 failed logins.")], PASSWORD, 0, "AccountLocked", id="locked"
         ),
+        pytest.param([(4, b"Account Temporarily LOCKED")], PASSWORD, 0, "AccountLocked", id="in capitals"),
         pytest.param([(4, b"Welcome")], PASSWORD, 0, "AccessDenied", id="only told"),
+        pytest.param(
+            [(4, b"Your account was unlocked"), (4, b"Pop-ups are blocked")],
+            PASSWORD,
+            0,
+            "AccessDenied",
+            id="told of something else",
+        ),
+        pytest.param(
+            [(4, b"Your account"), (4, b"The door is locked")], PASSWORD, 0, "AccessDenied", id="two"
+        ),
     ],
 )
 def test_converses(prompts: list[tuple[int, bytes]], secret: bytes | None, code: int, why: str) -> None:
@@ -149,29 +160,28 @@ def test_converses(prompts: list[tuple[int, bytes]], secret: bytes | None, code:
 
 
 @pytest.mark.parametrize(
-    ("shadow", "credential", "why"),
+    ("shadow", "why"),
     [
-        pytest.param(Shadow(hash="$y$x"), True, "", id="a password"),
-        pytest.param(Shadow(hash="!$y$x"), True, "AccountLocked", id="locked"),
-        pytest.param(Shadow(hash="!$y$x"), False, "AccountLocked", id="locked, for who needs none too"),
-        pytest.param(Shadow(hash="!"), True, "AccountLocked", id="no password"),
-        pytest.param(Shadow(hash="*"), False, "", id="no password, and none needed"),
-        pytest.param(Shadow(hash="$y$x", expires=TODAY), True, "AccountExpired", id="expires today"),
-        pytest.param(Shadow(hash="$y$x", expires=TODAY + 1), True, "", id="expires tomorrow"),
-        pytest.param(Shadow(hash="$y$x", expires=0), True, "AccountExpired", id="expired in 1970"),
-        pytest.param(Shadow(hash="$y$x", changed=0), True, "PasswordExpired", id="to be changed at login"),
-        pytest.param(Shadow(hash="x", changed=TODAY - 90, most=90), True, "", id="90 days old of 90"),
-        pytest.param(Shadow(hash="x", changed=TODAY - 91, most=90), True, "PasswordExpired", id="91 of 90"),
-        pytest.param(Shadow(hash="x", changed=TODAY - 91, most=99_999), True, "", id="hardly ever"),
+        pytest.param(Shadow(hash="$y$x"), "", id="a password"),
+        pytest.param(Shadow(hash="!$y$x"), "AccountLocked", id="locked"),
+        pytest.param(Shadow(hash="!"), "", id="no password here"),
+        pytest.param(Shadow(hash="*"), "", id="no password here, as of a directory's users"),
+        pytest.param(Shadow(hash="$y$x", expires=TODAY), "AccountExpired", id="expires today"),
+        pytest.param(Shadow(hash="$y$x", expires=TODAY + 1), "", id="expires tomorrow"),
+        pytest.param(Shadow(hash="$y$x", expires=0), "AccountExpired", id="expired in 1970"),
+        pytest.param(Shadow(hash="$y$x", changed=0), "PasswordExpired", id="to be changed at login"),
+        pytest.param(Shadow(hash="x", changed=TODAY - 90, most=90), "", id="90 days old of 90"),
+        pytest.param(Shadow(hash="x", changed=TODAY - 91, most=90), "PasswordExpired", id="91 of 90"),
+        pytest.param(Shadow(hash="x", changed=TODAY - 91, most=99_999), "", id="hardly ever"),
     ],
 )
-def test_unfit(shadow: Shadow, credential: bool, why: str) -> None:
-    assert unfit(shadow, TODAY, credential=credential) == why
+def test_unfit(shadow: Shadow, why: str) -> None:
+    assert unfit(shadow, TODAY) == why
 
 
 def test_who_is_unknown_and_who_has_no_shell() -> None:
-    assert pam_child._account("nobody-of-this-name", credential=True) == "UnknownUser"
-    assert pam_child._account("daemon", credential=True) == "NoShell"
+    assert pam_child._account("nobody-of-this-name") == "UnknownUser"
+    assert pam_child._account("daemon") == "NoShell"
 
 
 def test_nobody_but_root_comes_in_before_logins_are_enabled(
@@ -182,8 +192,8 @@ def test_nobody_but_root_comes_in_before_logins_are_enabled(
     monkeypatch.setattr("reconciler.facilities.pam_child.os.access", lambda path, mode: True)
     monkeypatch.setattr(pam_child, "_NO_SHELLS", ())
     monkeypatch.setattr(pam_child, "_shadow", lambda user: None)
-    assert pam_child._account("daemon", credential=True) == "LoginsDisabled"
-    assert pam_child._account("root", credential=True) == ""
+    assert pam_child._account("daemon") == "LoginsDisabled"
+    assert pam_child._account("root") == ""
 
 
 def test_takes_a_secret_in_any_pieces() -> None:

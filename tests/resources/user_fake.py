@@ -18,21 +18,35 @@ class FakeGuest:
 
     name: ClassVar[str] = "agetty"
     held: dict[str, Login] = field(default_factory=dict)
+    open: tuple[Door, ...] = (CONSOLE,)
     answer: str = "ok"
     broken: bool = False  # the door
     deaf: bool = False  # the lockers
+    comes_undone: bool = False  # a lock, as soon as it is there
+    ends_in_s: float = 0.0  # a session that is told to
     judged: int = 0  # credentials that PAM has seen
     heard: list[tuple[str, str]] = field(default_factory=list)
     passwordless: tuple[str, ...] = ()
+    clock_s: float = 1000.0
+    ids: int = 8
 
     @classmethod
     def available(cls) -> bool:
         return True
 
-    def doors(self) -> tuple[Door, ...]:
-        return (CONSOLE,)
+    def now_s(self) -> float:
+        return self.clock_s
 
-    def logins(self) -> tuple[Login, ...]:
+    def doors(self) -> tuple[Door, ...]:
+        self.heard.append(("doors", ""))
+        return self.open
+
+    @property
+    def did(self) -> list[tuple[str, str]]:
+        """What it heard, but for looks."""
+        return [heard for heard in self.heard if heard[0] != "doors"]
+
+    def logins(self, user: str) -> tuple[Login, ...]:
         return tuple(self.held.values())
 
     def trusted(self, user: str) -> bool:
@@ -41,11 +55,12 @@ class FakeGuest:
     def lock(self, session: str, within_s: float) -> bool:
         self.heard.append(("lock", session))
         if not self.deaf:
-            self.held[session] = replace(self.held[session], locked=True)
+            self.held[session] = replace(self.held[session], locked=not self.comes_undone)
         return not self.deaf
 
     def end(self, session: str, within_s: float) -> None:
         self.heard.append(("end", session))
+        self.clock_s += min(within_s, self.ends_in_s)
         del self.held[session]
 
     def activate(self, session: str) -> None:
@@ -67,4 +82,8 @@ class FakeGuest:
         self.heard.append(("enter", entry.user))
         if self.broken:
             raise DriverError("cannot open the door: it is stuck")
-        self.held["9"] = Login(id="9", user=entry.user, seat=entry.door.seat, tty=entry.door.tty)
+        self.ids += 1
+        id, door = str(self.ids), entry.door
+        kind = "wayland" if door.graphical else "tty"
+        self.held = {of: replace(login, active=False) for of, login in self.held.items()}
+        self.held[id] = Login(id=id, user=entry.user, seat=door.seat, tty=door.tty, type=kind, active=True)

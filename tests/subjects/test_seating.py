@@ -16,6 +16,7 @@ from reconciler.subjects.seating import (
     Login,
     Observed,
     door_for,
+    due_s,
     login_of,
     obstacle,
 )
@@ -27,6 +28,9 @@ ALICE = Login(id="2", user="alice", seat="seat0", tty="tty2", active=True)
 BOB = Login(id="3", user="bob", seat="seat0", tty="tty1", active=True)
 IN = Desired(name="alice", state="logged-in", credential=True, seat="seat0")
 KIOSK = replace(IN, credential=False)
+NO_SESSIONS = replace(SCREEN, shut="there is no session in it")
+STARTING = replace(SCREEN, shut="starts", opening=True)
+BOBS = replace(PROMPT, prompt=False, shut="in use")
 
 
 def seen(*logins: Login, **more: Any) -> Observed:
@@ -34,8 +38,12 @@ def seen(*logins: Login, **more: Any) -> Observed:
     return Observed(logins=logins, **terms)
 
 
-def tried(state: Any, message: str = "", token: str = "login@7") -> dict[str, Deed]:
-    return {token: Deed(state, "boot", 7, message)}
+def tried(state: Any, reason: str = "", message: str = "", token: str = "login@7") -> dict[str, Deed]:
+    return {token: Deed(state, "boot", 7, message, reason)}
+
+
+def judged(state: Any, reason: str = "", message: str = "") -> dict[str, Deed]:
+    return tried(state, reason, message, "judge@7")
 
 
 @pytest.mark.parametrize(
@@ -49,17 +57,69 @@ def tried(state: Any, message: str = "", token: str = "login@7") -> dict[str, De
         pytest.param(KIOSK, seen(trusted=True), "", False, id="trusted"),
         pytest.param(IN, seen(doors=()), "NoDoor", True, id="no door"),
         pytest.param(replace(IN, tty="tty9"), seen(), "NoDoor", True, id="no such console"),
-        pytest.param(IN, seen(BOB, doors=(replace(SCREEN, shut="full"),)), "SeatBusy", True, id="taken"),
-        pytest.param(IN, seen(doors=(replace(SCREEN, shut="starts"),)), "DoorShut", False, id="opens soon"),
+        pytest.param(IN, seen(doors=(NO_SESSIONS,)), "DoorShut", True, id="shut for good"),
+        pytest.param(
+            IN, seen(secret=False, doors=(NO_SESSIONS,)), "DoorShut", True, id="shut for good, first of all"
+        ),
+        pytest.param(IN, seen(doors=(STARTING,)), "DoorShut", False, id="opens soon"),
+        pytest.param(IN, seen(secret=False, doors=(STARTING,)), "SecretMissing", True, id="opens too late"),
+        pytest.param(replace(IN, tty="tty1"), seen(BOB, doors=(BOBS,)), "SeatBusy", True, id="his console"),
+        pytest.param(
+            replace(IN, tty="tty1", replace=True), seen(BOB, doors=(BOBS,)), "", False, id="his, and he goes"
+        ),
+        pytest.param(
+            replace(IN, replace=True), seen(BOB, doors=(NO_SESSIONS,)), "DoorShut", True, id="for nothing"
+        ),
         pytest.param(IN, seen(replace(BOB, forbidden=True)), "SeatBusy", True, id="not to be touched"),
         pytest.param(IN, seen(deeds=tried("begun")), "OutcomeUnknown", True, id="crashed in between"),
+        pytest.param(IN, seen(deeds=judged("begun")), "OutcomeUnknown", True, id="crashed over PAM"),
         pytest.param(IN, seen(deeds=tried("done")), "LoggedOut", False, id="logged out again"),
-        pytest.param(IN, seen(deeds=tried("refused", "the door fell")), "", False, id="not PAM's word"),
+        pytest.param(
+            IN, seen(deeds=judged("done") | tried("done"), secret=False), "LoggedOut", False, id="and again"
+        ),
+        pytest.param(IN, seen(deeds=tried("refused", "DriverError")), "", False, id="not PAM's word"),
+        pytest.param(IN, seen(deeds=judged("done"), judged=True, secret=False), "", False, id="agreed"),
+        pytest.param(IN, seen(deeds=judged("done"), secret=False), "SecretMissing", True, id="too long ago"),
+        pytest.param(
+            IN, seen(deeds=tried("refused", "SeatBusy"), judged=True), "", False, id="somebody had come"
+        ),
+        pytest.param(
+            IN, seen(deeds=judged("refused", "LoginsDisabled")), "", False, id="logins were disabled"
+        ),
+        pytest.param(
+            IN, seen(deeds=judged("refused", "Novelty", "x")), "Novelty", True, id="of a newer version"
+        ),
+        pytest.param(
+            IN,
+            seen(deeds=judged("refused", "", "the password is wrong")),
+            "OutcomeUnknown",
+            True,
+            id="without a reason",
+        ),
+        pytest.param(
+            IN,
+            seen(deeds=judged("refused", "WrongPassword", "said in other words")),
+            "WrongPassword",
+            True,
+            id="of a version with other words",
+        ),
         pytest.param(IN, seen(met=True, secret=False), "LoggedOut", False, id="was there, and left"),
+        pytest.param(
+            replace(KIOSK, always=True),
+            seen(trusted=True, now_s=5.0, again_s=30.0),
+            "LoggedOut",
+            False,
+            id="a rest between logins",
+        ),
+        pytest.param(
+            replace(KIOSK, always=True),
+            seen(trusted=True, now_s=30.0, again_s=30.0),
+            "",
+            False,
+            id="after the rest",
+        ),
         *(
-            pytest.param(
-                IN, seen(deeds=tried("refused", f"cannot log in alice: {words}")), reason, True, id=reason
-            )
+            pytest.param(IN, seen(deeds=judged("refused", reason, words)), reason, True, id=reason)
             for reason, words in REFUSALS.items()
         ),
     ],
@@ -71,15 +131,10 @@ def test_obstacle(desired: Desired, observed: Observed, reason: str, failed: boo
 
 
 def test_a_door_that_opens_soon_is_waited_for() -> None:
-    verdict = obstacle(IN, seen(doors=(replace(SCREEN, shut="its greeter starts"),)))
+    verdict = obstacle(IN, seen(doors=(replace(SCREEN, shut="its greeter starts", opening=True),)))
     assert verdict is not None
     assert verdict.waiting
     assert verdict.message == "greetd at seat0: its greeter starts"
-
-
-def test_a_seat_kept_shut_by_who_is_replaced_opens_then() -> None:
-    doors = (replace(SCREEN, shut="bob's session is there"),)
-    assert obstacle(replace(IN, replace=True), seen(BOB, doors=doors)) is None
 
 
 @pytest.mark.parametrize(
@@ -91,6 +146,11 @@ def test_a_seat_kept_shut_by_who_is_replaced_opens_then() -> None:
         pytest.param(replace(IN, door="graphical"), (CONSOLE,), None, id="none is graphical"),
         pytest.param(replace(IN, tty="tty1"), (SCREEN, CONSOLE, PROMPT), PROMPT, id="this console"),
         pytest.param(IN, (replace(CONSOLE, shut="in use"), PROMPT), PROMPT, id="an open one first"),
+        pytest.param(IN, (CONSOLE, STARTING), STARTING, id="one that is about to open"),
+        pytest.param(IN, (NO_SESSIONS, PROMPT), PROMPT, id="none that stays shut"),
+        pytest.param(
+            replace(IN, door="graphical"), (NO_SESSIONS, CONSOLE), NO_SESSIONS, id="unless that is asked for"
+        ),
         pytest.param(replace(IN, seat="seat1"), (SCREEN, CONSOLE), None, id="another seat's"),
     ],
 )
@@ -112,6 +172,39 @@ def test_login_of(desired: Desired, found: str | None) -> None:
     graphical = replace(ALICE, id="6", tty="tty7", type="x11", active=False)
     login = login_of(desired, seen(other, ALICE, graphical, BOB))
     assert (login.id if login else None) == found
+
+
+@pytest.mark.parametrize(
+    ("desired", "observed", "why"),
+    [
+        pytest.param(IN, seen(BOB, deeds=judged("done")), "3 (bob, seat0 tty1) has not locked", id="deaf"),
+        pytest.param(
+            replace(IN, replace=True),
+            seen(BOB, deeds=judged("done")),
+            "bob, seat0 tty1) has not ended",
+            id="no",
+        ),
+        pytest.param(
+            IN, seen(deeds=judged("refused", "LoginsDisabled", "no logins")), "(no logins)", id="disabled"
+        ),
+        pytest.param(IN, seen(doors=(STARTING,)), "greetd at seat0: starts", id="a door"),
+        pytest.param(IN, seen(BOB), "too old: apply", id="nothing known"),
+    ],
+)
+def test_what_kept_a_login_until_its_credential_was_gone(
+    desired: Desired, observed: Observed, why: str
+) -> None:
+    verdict = obstacle(desired, replace(observed, secret=False))
+    assert verdict is not None
+    assert verdict.reason == "SecretMissing"
+    assert why in verdict.message
+
+
+def test_who_is_kept_logged_in_is_looked_at_again_after_the_rest() -> None:
+    resting = seen(trusted=True, now_s=5.0, again_s=30.0)
+    assert due_s(replace(KIOSK, always=True), resting) == 30.0
+    assert due_s(replace(KIOSK, always=True), replace(resting, logins=(ALICE,))) is None
+    assert due_s(KIOSK, resting) is None
 
 
 def test_the_page_has_every_reason() -> None:

@@ -9,6 +9,7 @@ has left. The unit belongs to systemd: it outlives the agent.
 import fcntl
 import os
 import struct
+import time
 from typing import Any, ClassVar
 
 from reconciler.errors import DriverError
@@ -26,6 +27,9 @@ _CONSOLES = range(1, 13)  # those that a keyboard reaches, as Ctrl+Alt+F12
 _VT_GETSTATE = 0x5603  # linux/vt.h
 _VT_STAT = struct.Struct("3H")  # active, signal, state
 _COMM_BYTES_MAX = 64
+_ANSWER_S = 1.0  # a look has 5 s for all doors
+_FREE_S = 5.0  # a terminal is let go of a moment after its session has ended
+_LOOK_S = 0.1
 
 
 class Agetty(Way):
@@ -51,13 +55,17 @@ class Agetty(Way):
             taken = self._taken()
         except OSError:
             return ()  # no virtual terminals, as in a container
-        prompts = self._prompts() if taken else frozenset[str]()
+        try:
+            prompts = self._prompts() if taken else frozenset[str]()
+        except DriverError:
+            prompts = frozenset()  # systemd does not answer; whoever is there stays
         return tuple(_door(f"tty{number}", number in taken, prompts) for number in _CONSOLES)
 
     def enter(self, entry: Entry) -> None:
         tty = entry.door.tty
         unit = f"guest-reconciler-{tty}.service"
         terms = _terms(entry.user, tty)
+        self._await_free(entry)  # or somebody who has come since would be hung up on
         try:
             self._bus.call(
                 _MANAGER, "StartTransientUnit", "ssa(sv)a(sa(sv))", unit, "fail", terms, [], timeout_s=10
@@ -66,6 +74,19 @@ class Agetty(Way):
             pass  # whether it was carried out is seen by the session
         except BusError as error:
             raise DriverError(f"cannot log in {entry.user} on {tty}: {error}") from error
+
+    def _await_free(self, entry: Entry) -> None:
+        """Raises DriverError."""
+        tty, ends_s = entry.door.tty, time.monotonic() + _FREE_S
+        while True:
+            door = next((door for door in self.doors() if door.tty == tty), None)
+            if door is not None and not door.shut:
+                return
+            if time.monotonic() >= ends_s:
+                raise DriverError(
+                    f"cannot log in {entry.user} on {tty}: {door.shut if door else 'it is gone'}"
+                )
+            time.sleep(_LOOK_S)
 
     def _taken(self) -> frozenset[int]:
         """The virtual terminals that some process has open. Raises OSError."""
@@ -79,7 +100,8 @@ class Agetty(Way):
 
     def _prompts(self) -> frozenset[str]:
         """The terminals on which a prompt waits for somebody's name."""
-        (rows,) = self._bus.call(_MANAGER, "ListUnitsByPatterns", "asas", ["active"], ["getty@tty*.service"])
+        terms = (["active"], ["getty@tty*.service"])
+        (rows,) = self._bus.call(_MANAGER, "ListUnitsByPatterns", "asas", *terms, timeout_s=_ANSWER_S)
         return frozenset(
             str(row[0]).removeprefix("getty@").removesuffix(".service")
             for row in rows
@@ -89,7 +111,7 @@ class Agetty(Way):
 
     def _program(self, unit: str) -> str:
         try:
-            pid = self._bus.properties(Peer(_NAME, unit, f"{_NAME}.Service"))["MainPID"]
+            pid = self._bus.properties(Peer(_NAME, unit, f"{_NAME}.Service"), _ANSWER_S)["MainPID"]
             with open(f"{self._proc}/{pid}/comm") as file:
                 return file.read(_COMM_BYTES_MAX).strip()
         except (BusError, OSError):

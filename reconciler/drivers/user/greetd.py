@@ -8,14 +8,14 @@ When that session has ended it ends too, and the guest's own greetd gets the scr
 
 import fcntl
 import os
+import re
 import struct
 import time
-from contextlib import suppress
 from typing import Any, ClassVar
 
 from reconciler.errors import DriverError, Unsupported
 from reconciler.facilities import display_unit
-from reconciler.facilities.dbus import Bus, BusError, NoAnswer, Peer
+from reconciler.facilities.dbus import Bus, NoAnswer, Peer
 from reconciler.resources.user import Way
 from reconciler.subjects.seating import Door, Entry
 
@@ -32,7 +32,8 @@ _CONSOLE = "/dev/tty0"
 _VT_OPENQRY = 0x5600  # linux/vt.h
 _INT = struct.Struct("i")
 _ENTRY_BYTES_MAX = 64 << 10  # desktop entries with all their translations have some 10 KiB
-_START_S = 10.0  # PAM and the screen's switch; one second, and three in an emulated guest
+_START_S = 10  # PAM and the session's start; one second, and three in an emulated guest
+_SWITCH_S = 5.0  # what comes before that: the screen's switch
 _LOOK_S = 0.1
 _STOP_US = 30_000_000  # as greetd's own unit
 
@@ -57,6 +58,11 @@ _SEAT0 = "org.freedesktop.login1 /org/freedesktop/login1/seat/seat0 org.freedesk
 _BEFORE = f"""\
 (busctl call {_SEAT0} SwitchTo u "$1" && busctl get-property {_SEAT0} ActiveSession) \
     9<>"/dev/tty$1" >/dev/null
+"""
+# Without its terminal in front it would wait, and let the user in whenever somebody brings that to the
+# front. systemd keeps this deadline, as the agent may be gone.
+_BEGUN = f"""\
+for _ in $(seq {_START_S * 10}); do [ ! -e "$3.ran" ] || exit 0; sleep 0.1; done; exit 1
 """
 # Unless somebody has gone elsewhere.
 _AFTER = f"""\
@@ -89,19 +95,21 @@ class Greetd(Way):
         state = display_unit.state(self._bus, _UNIT)
         if state == "down":
             return ()
-        shut = "" if state == "up" else "greetd is just starting"
-        shut = shut or ("" if session(_COMMANDS, _SESSIONS) else f"there is no session in {_SESSIONS}")
-        return (Door(way=self.name, seat=_SEAT, graphical=True, shut=shut),)
+        starting = state == "starting"
+        shut = "greetd is just starting" if starting else ""
+        if first_session(_COMMANDS, _SESSIONS) is None:
+            shut, starting = f"there is no session in {_SESSIONS}", False
+        return (Door(way=self.name, seat=_SEAT, graphical=True, shut=shut, opening=starting),)
 
     def enter(self, entry: Entry) -> None:
-        found = session(_COMMANDS, _SESSIONS)
+        found = first_session(_COMMANDS, _SESSIONS)
         if found is None:
             raise Unsupported(f"cannot log in {entry.user}: there is no session in {_SESSIONS}")
         name = os.urandom(4).hex()
         base, unit = f"{_RUN}/login-{name}", f"guest-reconciler-login-{name}.service"
         desktop, command = found
         try:
-            number, (back, greeter) = free_terminal(), home()
+            number, (back, greeter) = free_terminal(), home_terminal()
             words = {"user": entry.user, "command": command, "greeter": greeter or entry.user}
             quotable = {key: quoted(word) for key, word in words.items()}
             write(f"{base}.toml", _CONFIG.format(number=number, base=base, **quotable))
@@ -113,14 +121,11 @@ class Greetd(Way):
             self._bus.call(_SYSTEMD, "StartTransientUnit", "ssa(sv)a(sa(sv))", unit, "fail", properties, [])
         except NoAnswer:
             pass  # whether it was carried out is seen by what greetd leaves
-        except BusError as error:
+        except DriverError as error:
             os.unlink(f"{base}.toml")
             raise DriverError(f"cannot log in {entry.user}: {error}") from error
-        if not appears(f"{base}.ran"):
-            # It would let the user in whenever somebody brings its terminal to the front.
-            with suppress(BusError):
-                self._bus.call(_SYSTEMD, "StopUnit", "ss", unit, "replace")
-            raise DriverError(f"cannot log in {entry.user}: greetd opened no session in {_START_S:g} s")
+        if not appears(f"{base}.ran", _SWITCH_S + _START_S):
+            raise DriverError(f"cannot log in {entry.user}: greetd opened no session in {_START_S} s")
 
 
 def _unit(description: str, terms: tuple[str, str, str], desktop: str) -> list[tuple[str, tuple[str, Any]]]:
@@ -136,19 +141,21 @@ def _unit(description: str, terms: tuple[str, str, str], desktop: str) -> list[t
         ("Description", ("s", description)),
         ("ExecStartPre", shell(_BEFORE, may_fail=False)),
         ("ExecStart", ("a(sasb)", [(program, [program, "--config", f"{terms[2]}.toml"], False)])),
+        ("ExecStartPost", shell(_BEGUN, may_fail=False)),
         ("ExecStopPost", shell(_AFTER, may_fail=True)),
         ("Environment", ("as", named)),
         ("KeyringMode", ("s", "shared")),
         ("SendSIGHUP", ("b", True)),
         ("TimeoutStopUSec", ("t", _STOP_US)),
         ("SuccessExitStatus", ("(aiai)", ([1], []))),  # its greeter has ended, as it should
+        ("IgnoreOnIsolate", ("b", True)),
         ("CollectMode", ("s", "inactive-or-failed")),
     ]
 
 
-def appears(path: str) -> bool:
+def appears(path: str, within_s: float) -> bool:
     """Whether the file is there in time: greetd makes it when it has started the session."""
-    ends_s = time.monotonic() + _START_S
+    ends_s = time.monotonic() + within_s
     while not os.path.exists(path):
         if time.monotonic() >= ends_s:
             return False
@@ -168,7 +175,7 @@ def free_terminal() -> int:
     return int(number)
 
 
-def home() -> tuple[str, str]:
+def home_terminal() -> tuple[str, str]:
     """The number of the terminal that the guest's own greetd has, and its greeter's user.
 
     Where greetd chose the terminal by itself, the one in front; empty where the user is not known.
@@ -181,13 +188,13 @@ def home() -> tuple[str, str]:
         found = {}  # greetd's own reader takes more than TOML
     tables = {name: table for name, table in found.items() if isinstance(table, dict)}
     number, greeter = tables.get("terminal", {}).get("vt"), tables.get("default_session", {}).get("user", "")
-    if not isinstance(number, int):
+    if type(number) is not int:  # and no truth value either
         with open(_FOREGROUND) as file:
             number = file.read().strip().removeprefix("tty")
     return str(number), str(greeter)
 
 
-def session(commands: str, folder: str) -> tuple[str, str] | None:
+def first_session(commands: str, folder: str) -> tuple[str, str] | None:
     """What to start: a desktop's name, which may be empty, and a command for a shell.
 
     The first that the greeters of this guest offer, else the first of its Wayland sessions.
@@ -201,15 +208,20 @@ def session(commands: str, folder: str) -> tuple[str, str] | None:
     except OSError:
         return None
     for name in names:
-        found = entry(read(os.path.join(folder, name)))
+        found = desktop_entry(read(os.path.join(folder, name)))
         if found.get("Exec") and "true" not in (found.get("Hidden"), found.get("NoDisplay")):
             desktops = found.get("DesktopNames", "").rstrip(";").replace(";", ":")
             prefix = f"env XDG_CURRENT_DESKTOP={desktops} " if desktops else ""
-            return name.removesuffix(".desktop"), prefix + found["Exec"]
+            return name.removesuffix(".desktop"), prefix + without_fields(found["Exec"])
     return None
 
 
-def entry(text: str) -> dict[str, str]:
+def without_fields(command: str) -> str:
+    """An `Exec=` without field codes, such as %U, which mean nothing to a session; %% is a %."""
+    return re.sub(r" ?%([^%])|%(%)", lambda found: found[2] or "", command)
+
+
+def desktop_entry(text: str) -> dict[str, str]:
     """The keys of a desktop entry's first group, without translations; see its specification."""
     found: dict[str, str] = {}
     for line in text.split("[Desktop Entry]", 1)[-1].split("\n")[1:]:

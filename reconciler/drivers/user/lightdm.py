@@ -11,6 +11,7 @@ from typing import ClassVar
 from reconciler.errors import DriverError
 from reconciler.facilities import display_unit
 from reconciler.facilities.dbus import Bus, BusError, NoAnswer, Peer
+from reconciler.facilities.display_unit import ANSWER_S
 from reconciler.facilities.login_grant import Grant
 from reconciler.resources.user import Way
 from reconciler.subjects.seating import Door, Entry
@@ -47,11 +48,14 @@ class LightDm(Way):
         state = display_unit.state(self._bus, _UNIT)
         if state == "down":
             return ()
+        starting = False
         try:
             shut = "" if self._seat()[1] else "LightDM may not switch users here (allow-user-switching)"
         except BusError:
-            shut = "LightDM is just starting"
-        return (Door(way=self.name, seat=_SEAT, graphical=True, shut=shut),)
+            shut, starting = "LightDM is just starting", True
+        except DriverError:
+            shut = "LightDM does not answer"
+        return (Door(way=self.name, seat=_SEAT, graphical=True, shut=shut, opening=starting),)
 
     def enter(self, entry: Entry) -> None:
         with Grant(entry.user, _SERVICE) as grant:
@@ -67,8 +71,8 @@ class LightDm(Way):
 
     def _seat(self) -> tuple[Peer, bool]:
         """The first seat, and whether it may switch. Raises BusError while LightDM is not on the bus."""
-        paths = self._bus.properties(_MANAGER)["Seats"]
+        paths = self._bus.properties(_MANAGER, ANSWER_S)["Seats"]
         if not paths:
             raise BusError("LightDM has no seat yet", _NAME)
         seat = Peer(_NAME, paths[0], f"{_NAME}.Seat")
-        return seat, self._bus.properties(seat)["CanSwitch"]
+        return seat, self._bus.properties(seat, ANSWER_S)["CanSwitch"]

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from typing import Any, ClassVar
 
 from reconciler.errors import DriverError, Unsupported
-from reconciler.facilities.dbus import Bus, BusError, Peer
+from reconciler.facilities.dbus import Bus, BusError, Call, Peer
 from reconciler.facilities.pam import Inquiry, judged
 from reconciler.resource import Watch
 from reconciler.resources.user import Logins, Way
@@ -16,9 +16,11 @@ from reconciler.subjects.seating import Door, Entry, Login
 
 _NAME = "org.freedesktop.login1"
 _MANAGER = Peer(_NAME, "/org/freedesktop/login1", f"{_NAME}.Manager")
+_PROPERTIES = "org.freedesktop.DBus.Properties"
 _BOOTED = "/run/systemd/system"  # there when systemd runs the guest; sd_booted(3)
 _SIGNAL = f"type='signal',sender='{_NAME}'"
 _LOOK_S = 0.1  # between looks while an act waits for a locker or for processes to end
+_LOGINS_MAX = 256  # a guest for a classroom has some dozens; what is not at a seat is only shown
 _DEATH_S = 5.0  # what was sent SIGKILL is gone in a moment, unless its disk does not answer
 _SIGKILL = 9
 _NO_OBJECT = ("org.freedesktop.DBus.Error.UnknownObject", "org.freedesktop.DBus.Error.UnknownMethod")
@@ -36,7 +38,7 @@ class Logind(Way, Logins):
         self._bus = Bus(
             f"{_SIGNAL},interface='{_MANAGER.interface}',member='SessionNew'",
             f"{_SIGNAL},interface='{_MANAGER.interface}',member='SessionRemoved'",
-            f"{_SIGNAL},interface='org.freedesktop.DBus.Properties',member='PropertiesChanged',"
+            f"{_SIGNAL},interface='{_PROPERTIES}',member='PropertiesChanged',"
             f"path_namespace='{_MANAGER.path}/session',arg0='{_NAME}.Session'",
         )
 
@@ -65,10 +67,13 @@ class Logind(Way, Logins):
     def check(self, user: str, tty: str, take: Callable[[], Secret] | None) -> str:
         return judged(Inquiry(user=user, tty=tty, credential=take is not None), take)
 
-    def logins(self) -> tuple[Login, ...]:
+    def now_s(self) -> float:
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def logins(self, user: str) -> tuple[Login, ...]:
         return tuple(
             _login(id, session, forbidden=any(fnmatchcase(session["Name"], p) for p in self.forbidden_users))
-            for id, session in self._people()
+            for id, session in self._people(user)
             if session["State"] != "closing"
         )
 
@@ -103,7 +108,7 @@ class Logind(Way, Logins):
     def await_login(self, user: str, seat: str, known: frozenset[str], within_s: float) -> str:
         ends_s = time.monotonic() + within_s
         while True:
-            for id, session in self._people():
+            for id, session in self._people(user):
                 here = (session["Name"], session["Seat"][0]) == (user, seat)
                 if here and id not in known and session["State"] not in ("opening", "closing"):
                     return id
@@ -111,11 +116,22 @@ class Logind(Way, Logins):
                 return ""
             time.sleep(_LOOK_S)
 
-    def _people(self) -> list[tuple[str, dict[str, Any]]]:
-        """The sessions of people, by their ids."""
+    def _people(self, user: str) -> list[tuple[str, dict[str, Any]]]:
+        """The sessions of people, by their ids: those at seats, the user's, and then others."""
         (rows,) = self._bus.call(_MANAGER, "ListSessions")
-        found = [(str(id), self._session(path)) for id, _, _, _, path in rows]
-        return [(id, session) for id, session in found if session.get("Class", "").startswith("user")]
+        rows = sorted(rows, key=lambda row: (not row[3], row[2] != user))[:_LOGINS_MAX]
+        peers = [Peer(_NAME, str(path), _PROPERTIES) for *_, path in rows]
+        answers = self._bus.call_all([Call(peer, "GetAll", "s", (f"{_NAME}.Session",)) for peer in peers])
+        people = []
+        for row, answer in zip(rows, answers, strict=True):
+            if isinstance(answer, BusError):
+                if not _is_gone(answer):  # who is not seen is not locked
+                    raise answer
+                continue
+            session = {name: value for name, (_, value) in answer[0].items()}
+            if session.get("Class", "").startswith("user"):
+                people.append((str(row[0]), session))
+        return people
 
     def _ended(self, session: str, within_s: float) -> bool:
         ends_s = time.monotonic() + within_s

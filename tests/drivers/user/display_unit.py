@@ -16,10 +16,12 @@ class FakeUnit:
     job: int = 0
     refuses: str = ""  # an error's text for whoever starts a unit
     started: list[tuple[Any, ...]] = field(default_factory=list)
+    silent: bool = False
     on_start: Callable[[], object] = lambda: None
-    stopped: list[str] = field(default_factory=list)
 
-    def answer(self, path: str, method: str, body: tuple[Any, ...]) -> Reply:
+    def answer(self, path: str, method: str, body: tuple[Any, ...]) -> Reply | None:
+        if self.silent:
+            return None
         if method == "GetUnit":
             if body[0] != self.name:
                 raise Refusal("org.freedesktop.systemd1.NoSuchUnit", f"Unit {body[0]} not loaded.")
@@ -27,9 +29,6 @@ class FakeUnit:
         if method == "GetAll":
             job = f"{PATH}/job/{self.job}" if self.job else "/"
             return "a{sv}", ({"ActiveState": ("s", self.state), "Job": ("(uo)", (self.job, job))},)
-        if method == "StopUnit":
-            self.stopped.append(body[0])
-            return "o", (f"{PATH}/job/2",)
         assert method == "StartTransientUnit"
         if self.refuses:
             raise Refusal("org.freedesktop.DBus.Error.InvalidArgs", self.refuses)

@@ -2,15 +2,17 @@
 
 import os
 import stat
+import subprocess
 import tomllib
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from reconciler.drivers.user import greetd
-from reconciler.drivers.user.greetd import Greetd, entry, quoted, session
+from reconciler.drivers.user.greetd import Greetd, desktop_entry, first_session, quoted, without_fields
 from reconciler.errors import DriverError, Unsupported
 from reconciler.resources.user import Way
 from reconciler.subjects.seating import Door, Entry
@@ -55,7 +57,8 @@ def door(unit: FakeUnit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setattr(greetd, "_SESSIONS", str(tmp_path / "sessions"))
     monkeypatch.setattr(greetd, "_CONFIGURED", str(tmp_path / "config.toml"))
     monkeypatch.setattr(greetd, "free_terminal", lambda: 9)
-    monkeypatch.setattr(greetd, "_START_S", 0.2)
+    monkeypatch.setattr(greetd, "_START_S", 0)
+    monkeypatch.setattr(greetd, "_SWITCH_S", 0.2)
 
     def run() -> None:
         (config,) = (tmp_path / "run").glob("*.toml")
@@ -69,7 +72,7 @@ def door(unit: FakeUnit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 def test_has_a_door_where_greetd_runs(unit: FakeUnit, door: Greetd) -> None:
     assert door.doors() == (OPEN,)
     unit.state = "activating"
-    assert door.doors()[0].shut == "greetd is just starting"
+    assert door.doors() == (replace(OPEN, shut="greetd is just starting", opening=True),)
     unit.state = "inactive"
     assert door.doors() == ()
 
@@ -77,6 +80,9 @@ def test_has_a_door_where_greetd_runs(unit: FakeUnit, door: Greetd) -> None:
 def test_has_nothing_to_start(unit: FakeUnit, door: Greetd, tmp_path: Path) -> None:
     (tmp_path / "sessions/sway.desktop").unlink()
     assert "there is no session in" in door.doors()[0].shut
+    unit.state = "activating"
+    assert not door.doors()[0].opening  # as it does not help to wait
+    unit.state = "active"
     with pytest.raises(Unsupported, match="cannot log in alice: there is no session in"):
         door.enter(Entry("alice", OPEN))
     assert unit.started == []
@@ -101,14 +107,29 @@ def test_starts_a_greetd_for_one_session(unit: FakeUnit, door: Greetd, tmp_path:
     assert config["terminal"] == {"vt": 9, "switch": False}
     assert config["general"]["runfile"] == f"{base}.ran"
     assert stat.S_IMODE(os.stat(argv[2]).st_mode) == 0o600
-    assert unit.stopped == []
 
 
-def test_does_not_leave_one_that_waits(unit: FakeUnit, door: Greetd) -> None:
+def begun(unit: FakeUnit) -> int:
+    """Run what systemd waits for after greetd has started; its exit code."""
+    ((_, _, properties, _),) = unit.started
+    ((_, argv, may_fail),) = dict(properties)["ExecStartPost"][1]
+    assert not may_fail  # so the unit is stopped
+    return subprocess.run(argv, timeout=30, check=False).returncode
+
+
+def test_one_that_waits_for_its_terminal_is_stopped_even_without_an_agent(
+    unit: FakeUnit, door: Greetd, monkeypatch: pytest.MonkeyPatch
+) -> None:
     unit.on_start = lambda: None  # somebody has turned to another terminal before it began
+    monkeypatch.setattr(greetd, "_BEGUN", greetd._BEGUN.replace(f"seq {10 * 10}", "seq 2"))
     with pytest.raises(DriverError, match=r"cannot log in alice: greetd opened no session"):
         door.enter(Entry("alice", OPEN))
-    assert unit.stopped == [unit.started[0][0]]
+    assert begun(unit) == 1
+
+
+def test_one_that_has_begun_goes_on(unit: FakeUnit, door: Greetd) -> None:
+    door.enter(Entry("alice", OPEN))
+    assert begun(unit) == 0
 
 
 @pytest.mark.parametrize(
@@ -116,6 +137,7 @@ def test_does_not_leave_one_that_waits(unit: FakeUnit, door: Greetd) -> None:
     [
         pytest.param('[terminal]\nvt = 1\n[default_session]\nuser = "_greetd"', ("1", "_greetd"), id="all"),
         pytest.param('[terminal]\nvt = "next"\n', ("7", ""), id="chosen by itself"),
+        pytest.param("[terminal]\nvt = true\n", ("7", ""), id="no number"),
         pytest.param("vt = {", ("7", ""), id="no TOML"),
         pytest.param("terminal = 1\n", ("7", ""), id="no tables"),
         pytest.param("", ("7", ""), id="nothing"),
@@ -125,12 +147,21 @@ def test_gives_the_screen_back_to_the_greeter(
     door: Greetd, tmp_path: Path, config: str, expected: tuple[str, str]
 ) -> None:
     (tmp_path / "config.toml").write_text(config)
-    assert greetd.home() == expected
+    assert greetd.home_terminal() == expected
 
 
 def test_leaves_nothing_when_systemd_refuses(unit: FakeUnit, door: Greetd, tmp_path: Path) -> None:
     unit.refuses = "no more units"
     with pytest.raises(DriverError, match=r"cannot log in alice: .*no more units"):
+        door.enter(Entry("alice", OPEN))
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_leaves_nothing_when_there_is_no_bus(
+    unit: FakeUnit, door: Greetd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path}/none")
+    with pytest.raises(DriverError, match="cannot log in alice: cannot reach the system bus"):
         door.enter(Entry("alice", OPEN))
     assert list((tmp_path / "run").iterdir()) == []
 
@@ -163,16 +194,28 @@ def test_chooses_a_session(
     (tmp_path / "sessions").mkdir()
     for name, text in entries.items():
         (tmp_path / "sessions" / f"{name}.desktop").write_text(text)
-    assert session(str(tmp_path / "environments"), str(tmp_path / "sessions")) == expected
+    assert first_session(str(tmp_path / "environments"), str(tmp_path / "sessions")) == expected
 
 
 def test_no_folder_is_no_session(tmp_path: Path) -> None:
-    assert session(str(tmp_path / "none"), str(tmp_path / "neither")) is None
+    assert first_session(str(tmp_path / "none"), str(tmp_path / "neither")) is None
 
 
 def test_reads_the_first_group_of_an_entry() -> None:
-    assert entry(SWAY)["Exec"] == "sway"
-    assert entry(SWAY)["Name"] == "Sway"
+    assert desktop_entry(SWAY)["Exec"] == "sway"
+    assert desktop_entry(SWAY)["Name"] == "Sway"
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        pytest.param("sway", "sway", id="none"),
+        pytest.param("start %U --go %f", "start --go", id="files"),
+        pytest.param("x --at 50%% y%%U", "x --at 50% y%U", id="percent signs"),
+    ],
+)
+def test_a_session_gets_no_field_codes(command: str, expected: str) -> None:
+    assert without_fields(command) == expected
 
 
 def test_quotes_for_the_configuration() -> None:

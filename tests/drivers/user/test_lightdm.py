@@ -5,7 +5,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,11 +36,14 @@ class FakeLightDm:
     service: str = "guest-reconciler-lightdm"
     seats: list[str] = field(default_factory=lambda: [SEAT])
     can_switch: bool = True
+    hangs: bool = False
     heard: list[tuple[Any, ...]] = field(default_factory=list)
     answers: list[bytes] = field(default_factory=list)
     asking: list[threading.Thread] = field(default_factory=list)
 
-    def answer(self, path: str, method: str, body: tuple[Any, ...]) -> Reply:
+    def answer(self, path: str, method: str, body: tuple[Any, ...]) -> Reply | None:
+        if self.hangs:
+            return None
         if method == "GetAll":
             found = {"Seats": ("ao", self.seats)} if path == PATH else {"CanSwitch": ("b", self.can_switch)}
             return "a{sv}", (found,)
@@ -105,6 +108,7 @@ def test_the_permission_is_for_lightdm_alone(manager: FakeLightDm, door: LightDm
 def test_says_that_it_may_not_switch(manager: FakeLightDm, door: LightDm) -> None:
     manager.can_switch = False
     assert "allow-user-switching" in door.doors()[0].shut
+    assert not door.doors()[0].opening
     with pytest.raises(DriverError, match=r"cannot log in alice: LightDM says: .*Failed to switch"):
         door.enter(Entry("alice", OPEN))
 
@@ -123,7 +127,16 @@ def test_waits_for_one_that_is_about_to_run(
     unit: FakeUnit, door: LightDm, state: str, job: int, doors: int
 ) -> None:
     unit.state, unit.job = state, job
-    assert [found.shut for found in door.doors()] == ["LightDM is just starting"] * doors
+    starting = replace(OPEN, shut="LightDM is just starting", opening=True)
+    assert list(door.doors()) == [starting] * doors
+
+
+def test_one_that_hangs_is_out_of_order(
+    manager: FakeLightDm, door: LightDm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lightdm, "ANSWER_S", 0.1)
+    manager.hangs = True
+    assert door.doors() == (replace(OPEN, shut="LightDM does not answer"),)
 
 
 def test_waits_for_its_first_seat(manager: FakeLightDm, door: LightDm) -> None:

@@ -66,10 +66,37 @@ def test_sees_people_and_nobody_else(guest: Guest, driver: Logind) -> None:
         "6": FakeSession("carol", 1002, state="closing"),
     }
     driver.forbidden_users = ("b*",)
-    assert driver.logins() == (
+    assert driver.logins("alice") == (
         Login(id="2", user="alice", seat="seat0", tty="tty2", type="wayland", active=True, locked=True),
         Login(id="4", user="bob", tty="pts/0", forbidden=True),
     )
+
+
+def test_sees_those_at_seats_and_the_user_first(
+    guest: Guest, driver: Logind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logind, "_LOGINS_MAX", 2)
+    guest.sessions = {str(n): FakeSession("bob", 1001, seat="") for n in range(40)}
+    guest.sessions |= {"50": FakeSession("alice", 1000, seat=""), "51": FakeSession("carol", 1002)}
+    assert [login.id for login in driver.logins("alice")] == ["51", "50"]
+
+
+def test_nobody_is_overlooked_whose_session_cannot_be_read(
+    guest: Guest, driver: Logind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guest.sessions = {"2": FakeSession("alice", 1000)}
+
+    def refused(path: str) -> None:
+        raise Refusal("org.freedesktop.DBus.Error.LimitsExceeded", "too many calls")
+
+    def gone(path: str) -> None:
+        raise Refusal("org.freedesktop.DBus.Error.UnknownObject", "no such object")
+
+    monkeypatch.setattr(guest, "_properties", refused)
+    with pytest.raises(DriverError, match="too many calls"):
+        driver.logins("bob")
+    monkeypatch.setattr(guest, "_properties", gone)
+    assert driver.logins("bob") == ()
 
 
 def test_locks_and_waits_for_the_locker(guest: Guest, driver: Logind) -> None:
@@ -138,7 +165,7 @@ def test_activates(guest: Guest, driver: Logind) -> None:
 def test_wakes_for_logins(guest: Guest, driver: Logind) -> None:
     guest.sessions = {"2": FakeSession("alice", 1000)}
     (watch,) = driver.watches()
-    driver.logins()
+    driver.logins("alice")
     watch.drain()
     driver.end("2", 1.0)
     assert readable(watch.fileno())
