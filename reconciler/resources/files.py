@@ -6,7 +6,7 @@ The rules of this kind:
 2. A file whose content is written is replaced whole whenever anything of it differs. Without a
    content it is changed in place: only its mode and its owners are anybody's business then.
 3. Content that is a secret is written once for each change of this kind, and no digest of it is told.
-4. What hinders one file does not hinder the others.
+4. What hinders one file does not hinder the others: one that failed is left for a while.
 """
 
 from binascii import a2b_base64, b2a_base64
@@ -18,6 +18,7 @@ from reconciler.errors import DriverError, Fault, InvalidSpec, ReconcilerError
 from reconciler.resource import (
     Action,
     Change,
+    Deed,
     Driver,
     Json,
     Notice,
@@ -46,9 +47,12 @@ from reconciler.subjects.file_states import (
     octal,
     token_of,
 )
+from reconciler.subjects.listing import first_few
+from reconciler.subjects.refusals import Refusals
 
 FILES_MAX = 256  # as many tokens of one act are remembered, and a look opens each file
 LISTED_MAX = 5  # names in a message, for a person
+FAILED_S = 15.0  # until one that failed is tried again: a full disk is seldom full for long
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,9 @@ class Terms:
 
 class Paths(Driver, Protocol):
     """What this kind asks of the OS. Each act raises DriverError, and then has done nothing."""
+
+    def boot_clock_s(self) -> float:
+        """CLOCK_BOOTTIME in seconds."""
 
     def follow(self, paths: Iterable[str]) -> None:
         """Notice changes of these from now on, and of no others."""
@@ -181,7 +188,7 @@ class Files(Resource[Desired, Observed, Paths], kind="files"):
 
     def __init__(self, driver: Paths) -> None:
         super().__init__(driver)
-        self._failed: set[str] = set()
+        self._refusals: Refusals[str] = Refusals(FAILED_S)
 
     @staticmethod
     def expand(short: Json) -> dict[str, Json]:
@@ -205,33 +212,32 @@ class Files(Resource[Desired, Observed, Paths], kind="files"):
         driver: Paths = self.driver
         files = {file.path: file for file in desired.files}
         if not past.preview:
-            self._failed &= files.keys()
             driver.follow(files)  # first, or what happens between our look and the watch went unseen
         users = {file.owner for file in files.values() if isinstance(file.owner, str)}
         groups = {file.group for file in files.values() if isinstance(file.group, str)}
         tokens = {path: token_of(path, past.generation) for path, file in files.items() if file.secret}
+        now_s = driver.boot_clock_s()
         return Observed(
+            boot_clock_s=now_s,
             files={path: driver.look(path, digest=not file.secret) for path, file in files.items()},
             users={name: driver.user(name) for name in sorted(users)},
             groups={name: driver.group(name) for name in sorted(groups)},
             generation=past.generation,
-            deeds={p: past.deeds[t].state for p, t in tokens.items() if past.spent(t)},
+            deeds={path: past.deeds[token] for path, token in tokens.items() if token in past.deeds},
             secrets=frozenset(
                 path
                 for path, file in files.items()
                 # A preview's document has not been sent with its secrets yet.
                 if file.secret and (past.preview or self.secrets.has(file.secret))
             ),
-            failed=frozenset(self._failed),
+            failed=self._refusals.standing(past, now_s),
         )
 
     @staticmethod
     def diff(desired: Desired, observed: Observed) -> tuple[Change, ...]:
-        # What failed comes last, so that it cannot keep the others waiting for ever.
-        files = sorted(desired.files, key=lambda file: file.path in observed.failed)
         return tuple(
             change
-            for file in files
+            for file in desired.files
             if hindrance(file, observed) is None
             for change in differences(file, observed)
         )
@@ -265,7 +271,9 @@ class Files(Resource[Desired, Observed, Paths], kind="files"):
             seen = replace(seen, gid=gid, group=str(terms["group"]))
         if "mode" in terms:
             seen = replace(seen, mode=terms["mode"])
-        deeds = {**observed.deeds, path: "done"} if action.token else observed.deeds
+        deeds = observed.deeds
+        if action.token:
+            deeds = {**deeds, path: Deed("done", "", observed.generation)}
         return replace(observed, files={**observed.files, path: seen}, deeds=deeds)
 
     @staticmethod
@@ -277,11 +285,15 @@ class Files(Resource[Desired, Observed, Paths], kind="files"):
             for change in changes:
                 fields.setdefault(change.target, []).append(change.field)
             drifted = [f"{path}: {', '.join(names)}" for path, names in fields.items()]
-            return Verdict(False, "Drifted", _listed([*drifted, *why]))
+            return Verdict(False, "Drifted", first_few([*drifted, *why], LISTED_MAX, "; "))
         if hindered:
-            return Verdict(False, hindered[0][0], _listed(why), failed=True)
+            return Verdict(False, hindered[0][0], first_few(why, LISTED_MAX, "; "), failed=True)
         count = len(desired.files)
         return Verdict(True, "InSync", f"{count} file{'s' if count != 1 else ''}")
+
+    @staticmethod
+    def due_s(desired: Desired, observed: Observed) -> float | None:
+        return observed.boot_clock_s + FAILED_S if observed.failed else None
 
     @staticmethod
     def show(observed: Observed) -> Json:
@@ -291,7 +303,7 @@ class Files(Resource[Desired, Observed, Paths], kind="files"):
     def notices(before: Observed, after: Observed) -> tuple[Notice, ...]:
         both = before.files.keys() & after.files.keys()
         told = [path for path in sorted(both) if _shown(before.files[path]) != _shown(after.files[path])]
-        return (Notice("FilesChanged", _listed(told)),) if told else ()
+        return (Notice("FilesChanged", first_few(told, LISTED_MAX, "; ")),) if told else ()
 
     @staticmethod
     def touches(desired: Desired) -> tuple[Touch, ...]:
@@ -299,12 +311,16 @@ class Files(Resource[Desired, Observed, Paths], kind="files"):
         return tuple(Touch("path", path) for path in (*(file.path for file in desired.files), *kept))
 
     def act(self, action: Action) -> None:
+        driver: Paths = self.driver
         try:
             self._act(action)
-        except ReconcilerError:
-            self._failed.add(action.target)
-            raise
-        self._failed.discard(action.target)
+        except ReconcilerError as error:
+            # Told by the next look, as what hinders this file: the plan goes on with the others.
+            self._refusals.note(action.target, str(error), driver.boot_clock_s())
+            if action.token is not None:
+                raise DriverError(str(error)) from error  # the store remembers why
+        else:
+            self._refusals.drop(action.target)
 
     def _act(self, action: Action) -> None:
         driver: Paths = self.driver
@@ -358,9 +374,3 @@ def _shown(seen: Seen) -> Json:
         return {"state": seen.state}
     content = {"digest": seen.digest, "size": seen.size} if seen.digest else {}
     return {**content, "mode": octal(seen.mode), "owner": seen.owner, "group": seen.group}
-
-
-def _listed(texts: Iterable[str]) -> str:
-    listed = list(texts)
-    more = [f"and {len(listed) - LISTED_MAX} more"] if len(listed) > LISTED_MAX else []
-    return "; ".join([*listed[:LISTED_MAX], *more])

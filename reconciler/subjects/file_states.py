@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Literal
 
-from reconciler.resource import Change, Json
+from reconciler.resource import Change, Deed, Json
 
 CONTENT_CHARS_MAX = 128 << 10  # half of the longest document; the agent keeps it in memory and in its state
 CONTENT_BYTES_MAX = 4 * CONTENT_CHARS_MAX  # in UTF-8; nothing larger can be as desired
@@ -21,6 +21,7 @@ RESERVED = (
 MODE_NEW, _MODE_SECRET = 0o644, 0o600
 ID_MAX = 2**32 - 2  # the one above means "leave it" in chown(2)
 
+_AGAIN = "apply the document again"
 CONTENTS = ("content", "contentBase64", "secret")  # the fields that say what is in a file
 
 Owner = str | int  # a name that the guest knows, or a number
@@ -54,6 +55,7 @@ class Seen:
     owner: str = ""  # the name of `uid`, or its digits
     group: str = ""
     names: int = 1  # hard links
+    loose: str = ""  # why others than its owner can put another file in its place; "bob can write in /srv"
     obstacle: str = ""  # why nothing can be changed here; "it is a folder"
 
 
@@ -65,9 +67,10 @@ class Observed:
     users: Mapping[str, int | None] = field(default_factory=dict)  # numbers of names; None: no such user
     groups: Mapping[str, int | None] = field(default_factory=dict)
     generation: int = 0
-    deeds: Mapping[str, str] = field(default_factory=dict)  # path of a secret content -> state of its deed
+    deeds: Mapping[str, Deed] = field(default_factory=dict)  # by path of a secret content
     secrets: frozenset[str] = frozenset()  # paths whose secret is here
-    failed: frozenset[str] = frozenset()  # paths of which the last act failed
+    failed: Mapping[str, str] = field(default_factory=dict)  # why the last act failed, by path
+    boot_clock_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,7 @@ def token_of(path: str, generation: int) -> str:
 def differences(file: File, observed: Observed) -> list[Change]:
     """Where a file is not as desired, whether anything can be done about it or not."""
     seen = observed.files[file.path]
-    due = file.secret and file.path not in observed.deeds
+    due = file.secret and not _spent(file, observed)
     token = token_of(file.path, observed.generation) if due else None
     if file.absent or seen.state != "file":
         want = "absent" if file.absent else "file"
@@ -164,28 +167,38 @@ def hindrance(file: File, observed: Observed) -> tuple[str, str] | None:
     """Why a file is left as it is although it is not as desired: the reason and its words."""
     path, seen = file.path, observed.files[file.path]
     deed = observed.deeds.get(path)
-    if deed == "begun":
-        return "OutcomeUnknown", f"{path}: whether it was written is not known: apply the document again"
-    if file.secret and (seen.state == "absent" if deed else path not in observed.secrets):
-        return "SecretMissing", f"{path}: the secret is not here: apply the document again"
+    if deed and deed.state == "begun":
+        return "OutcomeUnknown", f"{path}: whether it was written is not known: {_AGAIN}"
+    gone = seen.state == "absent" if _spent(file, observed) else path not in observed.secrets
+    if file.secret and gone:
+        # Whatever else it says: the first failure has used the secret up, and is the one to mend.
+        why = deed.message if deed and deed.message else "the secret is not here"
+        return "SecretMissing", f"{path}: {why}" + (f": {_AGAIN}" if _AGAIN not in why else "")
     for word, owner, numbers in (
         ("user", file.owner, observed.users),
         ("group", file.group, observed.groups),
     ):
         if isinstance(owner, str) and numbers[owner] is None:
             return "Blocked", f"{path}: there is no {word} {owner}"
-    obstacle = seen.obstacle
-    if (
-        not obstacle
-        and seen.names > 1
-        and not file.absent
-        and file.content is None
-        and not (file.secret and not deed)
-    ):
-        obstacle = f"it has {seen.names} names (hard links), and all would change"
-    if obstacle and differences(file, observed):
+    in_place = not file.absent and file.content is None and (not file.secret or _spent(file, observed))
+    obstacle = seen.obstacle or (_in_place(seen) if in_place and seen.state == "file" else "")
+    if not differences(file, observed):
+        return None
+    if obstacle:
         return "Blocked", f"{path}: {obstacle}"
-    return None
+    return ("DriverError", observed.failed[path]) if path in observed.failed else None
+
+
+def _in_place(seen: Seen) -> str:
+    """Why a file is not to be changed where it is; empty where it may be."""
+    if seen.names > 1:
+        return f"it has {seen.names} names (hard links), and all would change"
+    return f"{seen.loose}, so it may be another file: write its content too" if seen.loose else ""
+
+
+def _spent(file: File, observed: Observed) -> bool:
+    """Whether a secret was written, or may have been."""
+    return file.path in observed.deeds and observed.deeds[file.path].spent
 
 
 def _known(owner: Owner | None, numbers: Mapping[str, int | None]) -> int | None:

@@ -1,6 +1,6 @@
 """Files compared, written and removed, decided without a guest."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.documents import read
-from reconciler.errors import DriverError, InvalidSpec
+from reconciler.errors import DriverError, InvalidSpec, Terminal
 from reconciler.resource import Action, Deed, Past, Phase, Touch
-from reconciler.resources.files import Desired, Files, Paths, Terms
+from reconciler.resources.files import FAILED_S, Desired, Files, Paths, Terms
 from reconciler.secret import Safe, Secret
 from reconciler.subjects.file_states import CONTENT_CHARS_MAX, File, Observed, Seen, digest_of
 
@@ -124,6 +124,7 @@ def test_what_hinders_is_said_and_hinders_no_other(file: File, found: Seen, why:
 
 
 TOKEN = f"write@3:{KEY}"
+DONE = Deed("done", "b", 3)
 
 
 @pytest.mark.parametrize(
@@ -133,10 +134,10 @@ TOKEN = f"write@3:{KEY}"
         pytest.param(HERE, {"secrets": {KEY}}, [("write", KEY, TOKEN)], "Drifted", id="a new generation"),
         pytest.param(Seen(), {}, [], "SecretMissing", id="it never came"),
         pytest.param(HERE, {}, [], "SecretMissing", id="it never came for this generation"),
-        pytest.param(replace(HERE, mode=0o600), {"deeds": {KEY: "done"}}, [], "InSync", id="written"),
-        pytest.param(HERE, {"deeds": {KEY: "done"}}, [("adjust", KEY, None)], "Drifted", id="mode drifted"),
-        pytest.param(Seen(), {"deeds": {KEY: "done"}}, [], "SecretMissing", id="removed by hand"),
-        pytest.param(HERE, {"deeds": {KEY: "begun"}}, [], "OutcomeUnknown", id="nobody knows"),
+        pytest.param(replace(HERE, mode=0o600), {"deeds": {KEY: DONE}}, [], "InSync", id="written"),
+        pytest.param(HERE, {"deeds": {KEY: DONE}}, [("adjust", KEY, None)], "Drifted", id="mode drifted"),
+        pytest.param(Seen(), {"deeds": {KEY: DONE}}, [], "SecretMissing", id="removed by hand"),
+        pytest.param(HERE, {"deeds": {KEY: Deed("begun", "b", 3)}}, [], "OutcomeUnknown", id="nobody knows"),
     ],
 )
 def test_a_secret_is_written_once_for_each_generation(
@@ -172,8 +173,8 @@ found_files = st.just(Seen()) | st.builds(
 )
 
 
-@given(file=files, found=found_files, deeds=st.sampled_from([{}, {MOTD: "done"}]))
-def test_a_whole_plan_leaves_nothing_to_do(file: File, found: Seen, deeds: Mapping[str, str]) -> None:
+@given(file=files, found=found_files, deeds=st.sampled_from([{}, {MOTD: DONE}]))
+def test_a_whole_plan_leaves_nothing_to_do(file: File, found: Seen, deeds: Mapping[str, Deed]) -> None:
     desired = Desired((file,))
     observed = at(MOTD, found, deeds=deeds if file.secret else {}, secrets=frozenset({MOTD}))
     plan = Files.plan(desired, Files.diff(desired, observed))
@@ -192,10 +193,14 @@ class FakePaths:
     files: dict[str, tuple[bytes, Seen]] = field(default_factory=dict)
     followed: frozenset[str] = frozenset()
     broken: str = ""
+    now_s: float = 100.0
 
     @classmethod
     def available(cls) -> bool:
         return True
+
+    def boot_clock_s(self) -> float:
+        return self.now_s
 
     def follow(self, paths: Iterable[str]) -> None:
         self.followed = frozenset(paths)
@@ -253,32 +258,73 @@ def test_acts_through_its_driver() -> None:
     }
     assert (guest.files[MOTD][1].uid, guest.files["/etc/fstab"][1].mode) == (1000, 0o600)
     assert guest.followed == {MOTD, KEY, "/etc/old", "/etc/fstab"}
-    observed = kind.observe(desired, Past(generation=3, deeds={TOKEN: Deed("done", "b", 3)}))
+    observed = kind.observe(desired, Past(generation=3, deeds={TOKEN: DONE}))
     assert Files.verdict(desired, observed, Files.diff(desired, observed)).message == "4 files"
     assert "digest" not in Files.show(observed)[KEY]
 
 
-def test_a_file_that_fails_lets_the_others_go_first() -> None:
+def test_a_file_that_fails_costs_no_other_and_is_tried_again() -> None:
     guest = FakePaths(broken=MOTD)
     kind, desired = Files(guest), Desired((hello(), File(path="/etc/other")))
-    with pytest.raises(DriverError, match="No space left"):
-        bring_about(kind, desired, Past())
-    assert guest.files == {}
-    with pytest.raises(DriverError, match="No space left"):
-        bring_about(kind, desired, Past())
-    assert list(guest.files) == ["/etc/other"]
-    guest.broken = ""
     observed = bring_about(kind, desired, Past())
-    assert Files.diff(desired, observed) == ()
-    assert observed.failed == frozenset()
+    assert list(guest.files) == ["/etc/other"]
+    verdict = Files.verdict(desired, observed, Files.diff(desired, observed))
+    assert (verdict.reason, verdict.failed) == ("DriverError", True)
+    assert "No space left" in verdict.message
+    due_s = Files.due_s(desired, observed)
+    assert due_s == guest.now_s + FAILED_S
+    guest.broken = ""
+    assert planned(desired, kind.observe(desired, Past())) == []
+    guest.now_s = due_s
+    observed = bring_about(kind, desired, Past())
+    assert guest.files[MOTD][0] == HELLO
+    assert (observed.failed, Files.due_s(desired, observed)) == ({}, None)
+
+
+def test_what_is_final_for_one_file_is_not_for_the_others() -> None:
+    guest = FakePaths()
+    kind, desired = Files(guest), Desired((hello(owner="alice"), File(path="/etc/other")))
+    plan = kind.plan(desired, kind.diff(desired, kind.observe(desired, Past())))
+    guest.write = raising(Terminal("cannot write: never"), guest.write)  # type: ignore[method-assign]
+    for action in plan:
+        kind.act(action)
+    assert list(guest.files) == ["/etc/other"]
+
+
+def raising(error: Exception, then: Callable[..., None]) -> Callable[..., None]:
+    """A call that fails once."""
+    left = [error]
+
+    def call(*args: Any) -> None:
+        if left:
+            raise left.pop()
+        then(*args)
+
+    return call
+
+
+def test_a_secret_that_could_not_be_written_says_why_and_not_only_that_it_is_gone() -> None:
+    guest = FakePaths(broken=KEY)
+    kind, desired = Files(guest), Desired((secret(),))
+    safe = Safe()
+    safe.put({("files", SECRET): Secret(b"k3y")}, 0.0)
+    kind.secrets = safe.of("files")
+    with pytest.raises(DriverError, match="No space left") as caught:
+        bring_about(kind, desired, Past(generation=3))
+    refused = Deed("refused", "b", 3, str(caught.value))
+    observed = kind.observe(desired, Past(generation=3, deeds={TOKEN: refused}))
+    verdict = Files.verdict(desired, observed, Files.diff(desired, observed))
+    assert verdict.reason == "SecretMissing"
+    assert "No space left on device: apply the document again" in verdict.message
 
 
 def test_an_owner_who_has_just_gone_gets_nothing() -> None:
     action = Action("write", MOTD, Phase.CONTENT, value={**PLAIN, "owner": "bob"})
     guest = FakePaths()
-    with pytest.raises(DriverError, match="cannot give a file to bob: there is no such user"):
-        Files(guest).act(action)
+    kind, desired = Files(guest), Desired((hello(),))
+    kind.act(action)
     assert guest.files == {}
+    assert kind.observe(desired, Past()).failed == {MOTD: "cannot give a file to bob: there is no such user"}
 
 
 def test_a_preview_leaves_no_trace_and_counts_on_the_secrets() -> None:
@@ -291,7 +337,7 @@ def test_a_preview_leaves_no_trace_and_counts_on_the_secrets() -> None:
 
 def test_what_is_not_managed_is_neither_looked_at_nor_shown() -> None:
     observed = Files(FakePaths({MOTD: (HELLO, HERE)})).observe(Desired(), Past())
-    assert observed == Observed()
+    assert replace(observed, boot_clock_s=0.0) == Observed()
     assert Files.show(observed) == {}
     assert Files.diff(Desired(), observed) == ()
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.resource import Deed
 from reconciler.subjects.file_states import (
     RESERVED,
     SCRATCH,
@@ -103,6 +104,69 @@ def test_what_differs_is_told_field_by_field() -> None:
         ("group", 7, "root"),
     ]
     assert hindrance(file, observed) is None
+
+
+LOOSE = Seen(state="file", mode=0o644, loose="others can write in /srv")
+
+
+@pytest.mark.parametrize(
+    ("file", "more", "found"),
+    [
+        pytest.param(
+            File(path="/a", mode=0o600),
+            {"files": {"/a": LOOSE}},
+            (
+                "Blocked",
+                "/a: others can write in /srv, so it may be another file: write its content too",
+            ),
+            id="may be another",
+        ),
+        pytest.param(File(path="/a", mode=0o644), {"files": {"/a": LOOSE}}, None, id="as desired"),
+        pytest.param(File(path="/a", absent=True), {"files": {"/a": LOOSE}}, None, id="to be removed"),
+        pytest.param(
+            File(path="/a", content=b"", digest="sha256:1"), {"files": {"/a": LOOSE}}, None, id="written anew"
+        ),
+        pytest.param(
+            File(path="/a", absent=True),
+            {"files": {"/a": LOOSE}, "failed": {"/a": "cannot remove /a: full"}},
+            ("DriverError", "cannot remove /a: full"),
+            id="failed a moment ago",
+        ),
+        pytest.param(
+            File(path="/a", mode=0o644),
+            {"files": {"/a": LOOSE}, "failed": {"/a": "cannot change /a: full"}},
+            None,
+            id="failed, and was mended by hand",
+        ),
+        pytest.param(
+            File(path="/a", secret="s"),
+            {"files": {"/a": Seen()}, "deeds": {"/a": Deed("refused", "", 1, "cannot write /a: full")}},
+            ("SecretMissing", "/a: cannot write /a: full: apply the document again"),
+            id="the secret is used up, and why",
+        ),
+        pytest.param(
+            File(path="/a", secret="s"),
+            {
+                "files": {"/a": Seen()},
+                "deeds": {"/a": Deed("refused", "", 1, "it is gone; apply the document again")},
+            },
+            ("SecretMissing", "/a: it is gone; apply the document again"),
+            id="the secret came too late",
+        ),
+        pytest.param(
+            File(path="/a", secret="s"),
+            {
+                "files": {"/a": Seen()},
+                "deeds": {"/a": Deed("refused", "", 1, "the token could not be written")},
+                "secrets": frozenset({"/a"}),
+            },
+            None,
+            id="the secret is still here",
+        ),
+    ],
+)
+def test_what_hinders(file: File, more: dict[str, Any], found: tuple[str, str] | None) -> None:
+    assert hindrance(file, Observed(**more)) == found
 
 
 def test_no_digest_of_a_secret_is_told() -> None:

@@ -18,22 +18,24 @@ import grp
 import os
 import pwd
 import stat
-from collections import deque
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from select import EPOLLIN, epoll
 from struct import Struct
+from typing import TypeVar
 
-from reconciler.errors import DriverError, Forbidden, Unsupported
-from reconciler.facilities.inotify import ATTRIB, SETTLED, Folders
+from reconciler.drivers.files.digests import Digests
+from reconciler.errors import DriverError, Forbidden
+from reconciler.facilities.inotify import Following
 from reconciler.resources.files import Paths, Terms
-from reconciler.subjects.file_states import CONTENT_BYTES_MAX, MODE_NEW, SCRATCH, Seen, digest_of
+from reconciler.subjects.file_states import MODE_NEW, SCRATCH, Seen
+
+T = TypeVar("T")
 
 _STEP = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _WRITE = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-_PIECE_BYTES = 64 << 10
 # ioctl_iflags(2)
 _GET_FLAGS = 0x8008_6601
 _FLAGS = Struct("l")
@@ -47,17 +49,28 @@ class Openat(Paths):
     file_folders: tuple[str, ...] | None = None  # the policy's; None: everywhere
 
     def __init__(self) -> None:
-        self._changes = Changes()
+        self._changes = Following()
+        self._digests = Digests()
 
     @classmethod
     def available(cls) -> bool:
         return True
 
-    def watches(self) -> tuple["Changes", ...]:
+    def watches(self) -> tuple[Following, ...]:
         return (self._changes,)
 
+    def boot_clock_s(self) -> float:
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
     def follow(self, paths: Iterable[str]) -> None:
-        self._changes.follow(frozenset(paths))
+        wanted = frozenset(paths)
+        self._digests.keep(wanted)
+        if not wanted:
+            self._changes.follow((), ())
+            return
+        # With the names of users and groups, which files may have to wait for.
+        names = {os.path.basename(path) for path in wanted} | {"passwd", "group"}
+        self._changes.follow({os.path.dirname(path) for path in wanted} | {"/etc"}, names)
 
     def user(self, name: str) -> int | None:
         with suppress(KeyError):
@@ -75,7 +88,7 @@ class Openat(Paths):
             with _folder_of(path) as folder, _regular(folder) as file:
                 if file is None:
                     return Seen(obstacle=_fixed(folder))
-                return _seen(file, folder, digest=digest)
+                return _seen(file, folder, self._digests.of(path, file) if digest else "")
         except _Nowhere as why:
             return Seen(obstacle=str(why))
         except _Obstacle as why:
@@ -85,21 +98,15 @@ class Openat(Paths):
 
     def write(self, path: str, content: bytes | bytearray, terms: Terms) -> None:
         with self._acting("write", path) as folder, _regular(folder) as old:
-            try:
+            with suppress(FileNotFoundError, IsADirectoryError):
                 os.unlink(SCRATCH, dir_fd=folder.fd)  # an earlier attempt was cut off
-            except FileNotFoundError:
-                pass
-            except IsADirectoryError:
-                raise _Obstacle(f"{SCRATCH}, which is in the way, is a folder") from None
-            with _fresh(folder) as (file, has_name):
+            with _fresh(folder) as (file, scratch):
                 _fill(file, content)
                 _dress(file, old, terms)
                 os.fsync(file)
                 if terms.backup and old is not None:
                     _keep(folder)
-                if not has_name:
-                    os.link(f"/proc/self/fd/{file}", SCRATCH, dst_dir_fd=folder.fd)
-                os.rename(SCRATCH, folder.name, src_dir_fd=folder.fd, dst_dir_fd=folder.fd)
+                _put(file, scratch, folder)
             os.fsync(folder.fd)
 
     def adjust(self, path: str, terms: Terms) -> None:
@@ -109,6 +116,8 @@ class Openat(Paths):
             status = os.fstat(file)
             if status.st_nlink > 1:
                 raise _Obstacle(f"it has {status.st_nlink} names (hard links), and all would change")
+            if loose := _loose(folder, status.st_uid):
+                raise _Obstacle(f"{loose}, so it may be another file")
             os.fchown(file, -1 if terms.uid is None else terms.uid, -1 if terms.gid is None else terms.gid)
             os.fchmod(file, status.st_mode & 0o777 if terms.mode is None else terms.mode)
             os.fsync(file)
@@ -142,60 +151,6 @@ class Openat(Paths):
             )
 
 
-class Changes:
-    """A `Watch` on files that come and go with the document, under one descriptor.
-
-    `follow` is called in a job's thread, where a dead network filesystem may keep it; `drain`
-    is not, so it only takes over what is ready, and is rung for when there is something.
-    """
-
-    def __init__(self) -> None:
-        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._poll = epoll()
-        self._poll.register(self._bell, EPOLLIN)
-        self._paths: frozenset[str] = frozenset()
-        self._folders: Folders | None = None
-        self._coming: deque[Folders | None] = deque()
-
-    def fileno(self) -> int:
-        return self._poll.fileno()
-
-    def follow(self, paths: frozenset[str]) -> None:
-        if paths == self._paths:
-            return
-        folders = None
-        if paths:
-            # With the names of users and groups, which files may have to wait for.
-            names = {os.path.basename(path) for path in paths} | {"passwd", "group"}
-            places = sorted({os.path.dirname(path) for path in paths} | {"/etc"})
-            try:
-                folders = Folders(*places, names=names, mask=SETTLED | ATTRIB)
-            except (DriverError, Unsupported):
-                return  # the slow pass sees it; and the next look tries again
-            self._poll.register(folders.fileno(), EPOLLIN)
-        self._paths = paths
-        self._coming.append(folders)
-        os.eventfd_write(self._bell, 1)
-
-    def drain(self) -> bool:
-        changed = False
-        with suppress(BlockingIOError):
-            os.eventfd_read(self._bell)
-        while self._coming:
-            old, self._folders = self._folders, self._coming.popleft()
-            if old is not None:
-                changed = old.drain() or changed
-                old.close()
-        return (self._folders is not None and self._folders.drain()) or changed
-
-    def close(self) -> None:
-        self.drain()
-        if self._folders is not None:
-            self._folders.close()
-        self._poll.close()
-        os.close(self._bell)
-
-
 class _Obstacle(Exception):
     """Why nothing is done at a path."""
 
@@ -210,6 +165,7 @@ class _Folder:
 
     fd: int
     name: str
+    way: tuple[tuple[str, os.stat_result], ...] = ()  # each folder from the root on, the last one too
 
 
 @contextmanager
@@ -217,14 +173,17 @@ def _folder_of(path: str) -> Iterator[_Folder]:
     """Raises _Obstacle where the way is not one of folders alone, OSError."""
     *parts, name = path.split("/")[1:]
     here = os.open("/", _STEP)
+    way = [("/", os.fstat(here))]
     try:
         for depth, part in enumerate(parts, 1):
-            here = _step(here, part, "/" + "/".join(parts[:depth]))
+            path = "/" + "/".join(parts[:depth])
+            here = _step(here, part, path)
+            way.append((path, os.fstat(here)))
         fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=here)
     finally:
         os.close(here)
     try:
-        yield _Folder(fd, name)
+        yield _Folder(fd, name, tuple(way))
     finally:
         os.close(fd)
 
@@ -273,11 +232,26 @@ def _regular(folder: _Folder) -> Iterator[int | None]:
         os.close(file)
 
 
-def _seen(file: int, folder: _Folder, *, digest: bool) -> Seen:
+def _loose(folder: _Folder, uid: int) -> str:
+    """Why others than root and `uid` can have another file under this path; empty where they cannot.
+
+    In place it is then not to be changed: they might move somebody else's file there, and have it.
+    """
+    for path, status in folder.way:
+        if status.st_uid not in (0, uid):
+            return f"{path} belongs to {_name_of(status.st_uid)}"
+        # Where it is sticky nobody moves another's folder; but anybody's file can be moved into it.
+        sticky = status.st_mode & stat.S_ISVTX and path != folder.way[-1][0]
+        if status.st_mode & 0o022 and not sticky:
+            return f"others can write in {path}"
+    return ""
+
+
+def _seen(file: int, folder: _Folder, digest: str) -> Seen:
     status = os.fstat(file)
     return Seen(
         state="file",
-        digest=_digest(file) if digest else "",
+        digest=digest,
         size=status.st_size,
         mode=stat.S_IMODE(status.st_mode),
         uid=status.st_uid,
@@ -285,22 +259,9 @@ def _seen(file: int, folder: _Folder, *, digest: bool) -> Seen:
         owner=_name_of(status.st_uid),
         group=_group_of(status.st_gid),
         names=status.st_nlink,
+        loose=_loose(folder, status.st_uid),
         obstacle="it is immutable (chattr +i)" if _flags(file) & _FIXED else _fixed(folder),
     )
-
-
-def _digest(file: int) -> str:
-    if os.fstat(file).st_size > CONTENT_BYTES_MAX:
-        return ""
-    # A file that somebody makes longer as we read must end too.
-    return digest_of(_read(file, CONTENT_BYTES_MAX // _PIECE_BYTES + 1))
-
-
-def _read(file: int, pieces_max: int) -> Iterator[bytes]:
-    for _ in range(pieces_max):
-        if not (piece := os.read(file, _PIECE_BYTES)):
-            return
-        yield piece
 
 
 def _fixed(folder: _Folder) -> str:
@@ -320,22 +281,45 @@ def _flags(fd: int) -> int:
 
 
 @contextmanager
-def _fresh(folder: _Folder) -> Iterator[tuple[int, bool]]:
-    """A new file of this folder, and whether it has a name yet: SCRATCH, which is left to nobody."""
+def _fresh(folder: _Folder) -> Iterator[tuple[int, str]]:
+    """A new file of this folder, and its name for the time being; empty where it needs none yet."""
     try:
-        file, has_name = os.open(".", os.O_TMPFILE | _WRITE, 0o600, dir_fd=folder.fd), False
+        file, scratch = os.open(".", os.O_TMPFILE | _WRITE, 0o600, dir_fd=folder.fd), ""
     except OSError as error:
         if error.errno not in _NO_TMPFILE:
             raise
-        file, has_name = os.open(SCRATCH, os.O_CREAT | os.O_EXCL | _WRITE, 0o600, dir_fd=folder.fd), True
+        new = os.O_CREAT | os.O_EXCL | _WRITE
+        file, scratch = _free_name(lambda name: os.open(name, new, 0o600, dir_fd=folder.fd))
     try:
-        yield file, has_name
+        yield file, scratch
     except BaseException:
         with suppress(OSError):
-            os.unlink(SCRATCH, dir_fd=folder.fd)
+            os.unlink(scratch or SCRATCH, dir_fd=folder.fd)
         raise
     finally:
         os.close(file)
+
+
+def _put(file: int, scratch: str, folder: _Folder) -> None:
+    """Give a new file its name in one step, for which it needs another one before."""
+    if not scratch:
+        ours = f"/proc/self/fd/{file}"
+        _, scratch = _free_name(lambda name: os.link(ours, name, dst_dir_fd=folder.fd))
+    try:
+        os.rename(scratch, folder.name, src_dir_fd=folder.fd, dst_dir_fd=folder.fd)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(scratch, dir_fd=folder.fd)
+        raise
+
+
+def _free_name(take: Callable[[str], T]) -> tuple[T, str]:
+    """Take SCRATCH, or where somebody else keeps it, as in a folder of all, a name that nobody can guess."""
+    try:
+        return take(SCRATCH), SCRATCH
+    except FileExistsError:
+        name = f"{SCRATCH.rstrip('~')}-{os.urandom(8).hex()}~"
+        return take(name), name
 
 
 def _fill(file: int, content: bytes | bytearray) -> None:

@@ -108,6 +108,35 @@ def test_a_full_disk_at_any_step_leaves_one_or_the_other_and_no_litter(
     assert motd.read_bytes() == NEW
 
 
+@pytest.mark.parametrize(
+    "without_tmpfile", [pytest.param(False, id="nameless"), pytest.param(True, id="named")]
+)
+def test_whoever_keeps_our_scratch_for_himself_gains_nothing(
+    driver: Openat, motd: Path, monkeypatch: pytest.MonkeyPatch, without_tmpfile: bool
+) -> None:
+    """In a folder of all he makes it anew each time that we have removed it."""
+    scratch = motd.with_name(SCRATCH)
+
+    class Kept(Os):
+        def __getattr__(self, name: str) -> Any:
+            if name in ("link", "open"):
+                scratch.touch()
+            return super().__getattr__(name)
+
+    def full() -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for number in range(1, 99):
+        faulty = Kept(number, full, without_tmpfile=without_tmpfile)
+        with monkeypatch.context() as patch, suppress(DriverError):
+            patch.setattr(openat, "os", faulty)
+            driver.write(str(motd), NEW, PLAIN)
+        assert set(os.listdir(motd.parent)) <= {"motd", SCRATCH}, "no litter of ours"
+        if faulty.ended:
+            break
+    assert motd.read_bytes() == NEW
+
+
 @pytest.mark.parametrize(("without_tmpfile", "backup"), WRITES)
 def test_death_at_any_step_leaves_one_or_the_other_and_the_next_write_tidies(
     driver: Openat, motd: Path, without_tmpfile: bool, backup: bool
@@ -275,6 +304,21 @@ def test_of_somebody_elses_file_nothing_is_kept_that_lets_him_in(driver: Openat,
     assert (look(driver, path).uid, look(driver, path).gid) == (1000, 1000)
     driver.adjust(str(path), Terms(uid=0, gid=0))
     assert (look(driver, path).uid, look(driver, path).gid) == (0, 0)
+
+
+@pytest.mark.root
+def test_a_file_that_she_may_have_moved_there_is_not_given_to_her(driver: Openat, shelf: Path) -> None:
+    os.chown(shelf, 1000, 1000)
+    key = old_file(shelf / "key")
+    key.chmod(0o600)
+    loose = look(driver, key).loose
+    assert loose.startswith(f"{shelf} belongs to ")
+    with pytest.raises(DriverError, match=f"cannot change {key}: {loose}, so it may be another file"):
+        driver.adjust(str(key), Terms(uid=1000))
+    assert (look(driver, key).uid, look(driver, key).mode) == (0, 0o600)
+    os.chown(key, 1000, 1000)
+    driver.adjust(str(key), Terms(mode=0o640))  # her own, in her own
+    assert look(driver, key).mode == 0o640
 
 
 @pytest.mark.root
