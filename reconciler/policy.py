@@ -91,6 +91,13 @@ def covers(path: str, patterns: Iterable[str]) -> bool:
     return any(_matches(name, patterns) for name in _with_parents(path))
 
 
+def reaches(path: str, patterns: Iterable[str]) -> bool:
+    """Whether one of the patterns may mean something below `path`, as is asked before a whole tree goes."""
+    # Some beginning of such a pattern, which may end in the middle of what a star stands for, means the folder.
+    beginnings = (pattern[:end] for pattern in patterns for end in range(1, len(pattern) + 1))
+    return any(fnmatchcase(f"{path.rstrip('/')}/", beginning) for beginning in beginnings)
+
+
 def _matches(name: str, patterns: Iterable[str]) -> bool:
     return any(fnmatchcase(name, pattern.rstrip("/") or "/") for pattern in patterns)
 

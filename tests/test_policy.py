@@ -6,7 +6,7 @@ from typing import Any, Literal
 import pytest
 
 from reconciler.errors import Forbidden
-from reconciler.policy import Policy
+from reconciler.policy import Policy, reaches
 from reconciler.resource import Action, Touch
 
 POLICY = Policy(
@@ -56,3 +56,26 @@ def test_kinds(kind: str, forbidden: bool) -> None:
 def test_everything_may_be_forbidden_below_the_root() -> None:
     with pytest.raises(Forbidden):
         Policy(paths=("/",)).check_touches("lamp", [Touch("path", "/srv")])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "below"),
+    [
+        pytest.param("/home/carol/vault", True, id="below-it"),
+        pytest.param("/home/carol/", True, id="written-as-a-folder"),
+        pytest.param("/home/*/.ssh", True, id="a-star-before"),
+        pytest.param("/home/c*", True, id="a-star-that-goes-on"),
+        pytest.param("*.key", True, id="anywhere"),
+        pytest.param("/home/?arol/x[ab]", True, id="one-letter-for-another"),
+        pytest.param("/home/car*/*/.ssh", True, id="two-stars"),
+        pytest.param("/home/dave/vault", False, id="beside-it"),
+        pytest.param("/home/d*/.ssh", False, id="another-beginning"),
+        pytest.param("/home/caroline", False, id="a-longer-name"),
+        pytest.param("/srv", False, id="elsewhere"),
+        pytest.param("/home/ca?/x", False, id="too-few-letters"),
+    ],
+)
+def test_what_lies_below_a_folder(pattern: str, below: bool) -> None:
+    assert reaches("/home/carol", [pattern]) is below
+    assert reaches("/home/carol/", ["/srv", pattern]) is below
+    assert reaches("/", [pattern])
