@@ -4,15 +4,17 @@ A folder need not exist yet. Until it does, its nearest existing ancestor is
 watched for the name that is missing, and so on down; a folder that is removed
 or renamed away is waited for in the same way. A full queue reads as a change.
 A rename further up the path than that goes unnoticed, and so does all that happens in a
-folder that we may not read.
+folder that we may not read, or to which no way leads.
 """
 
 import errno
 import os
 import struct
+from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from select import EPOLLIN, epoll
 
 from reconciler.errors import DriverError, Unsupported
 
@@ -37,6 +39,7 @@ _GONE = _DELETE_SELF | _MOVE_SELF
 _HEADER = struct.Struct("iIII")  # wd, mask, cookie, length of the name with its padding
 _READ_BYTES = 16 * 1024  # some 60 events of the longest name; the rest is read in the next round
 _ROUNDS_MAX = 16  # a folder that changes faster than we read must not hold the loop
+_LIMITS = (errno.ENOSPC, errno.ENOMEM)  # whatever the folder; all else that is refused is this one's own
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,7 @@ class Folders:
         self._awaited.clear()
         for folder in self._folders:
             # Not reached: a part of the way appeared between our look and our watch.
-            with suppress(PermissionError):
+            with suppress(_Unwatched):
                 while not self._reach(folder):
                     pass
 
@@ -138,6 +141,63 @@ class Folders:
             return True
         self._awaited.setdefault(watch, set()).add(missing)
         return not os.path.isdir(os.path.join(here, missing))
+
+
+class Following:
+    """A `Watch` on folders that come and go with the document, under one descriptor.
+
+    `follow` is called in a job's thread, where a dead network filesystem may keep it; `drain`
+    is not, so it only takes over what is ready, and is rung for when there is something.
+    """
+
+    def __init__(self) -> None:
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._poll = epoll()
+        self._poll.register(self._bell, EPOLLIN)
+        self._wanted: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
+        self._folders: Folders | None = None
+        self._coming: deque[Folders | None] = deque()
+
+    def fileno(self) -> int:
+        return self._poll.fileno()
+
+    def follow(self, folders: Collection[str], names: Collection[str]) -> None:
+        """Watch these names in these folders, and what is done to their modes, and nothing else."""
+        wanted = frozenset(folders), frozenset(names)
+        if wanted == self._wanted:
+            return
+        coming = None
+        if folders:
+            try:
+                coming = Folders(*sorted(folders), names=names, mask=SETTLED | ATTRIB)
+            except (DriverError, Unsupported):
+                return  # the slow pass sees it; and the next look tries again
+            self._poll.register(coming.fileno(), EPOLLIN)
+        self._wanted = wanted
+        self._coming.append(coming)
+        os.eventfd_write(self._bell, 1)
+
+    def drain(self) -> bool:
+        changed = False
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._bell)
+        while self._coming:
+            old, self._folders = self._folders, self._coming.popleft()
+            if old is not None:
+                changed = old.drain() or changed
+                old.close()
+        return (self._folders is not None and self._folders.drain()) or changed
+
+    def close(self) -> None:
+        self.drain()
+        if self._folders is not None:
+            self._folders.close()
+        self._poll.close()
+        os.close(self._bell)
+
+
+class _Unwatched(Exception):
+    """The kernel will not have this folder watched."""
 
 
 class _Kernel:
@@ -160,7 +220,7 @@ class _Kernel:
             raise DriverError(f"cannot watch folders: {os.strerror(self._errno())}")
 
     def add(self, folder: str, mask: int) -> int | None:
-        """The number of the watch; None when there is no such folder. Raises PermissionError."""
+        """The number of the watch; None when there is no such folder. Raises _Unwatched, DriverError."""
         # One inode has one watch, and a second call replaces its mask: callers always give the same.
         watch = self._add(self.fd, os.fsencode(folder), mask | _ONLY_DIRECTORY)
         if watch >= 0:
@@ -168,9 +228,9 @@ class _Kernel:
         error = self._errno()
         if error in (errno.ENOENT, errno.ENOTDIR) and folder != "/":
             return None
-        if error == errno.EACCES:
-            raise PermissionError
-        raise DriverError(f"cannot watch {folder}: {os.strerror(error)}")
+        if error in _LIMITS:
+            raise DriverError(f"cannot watch {folder}: {os.strerror(error)}")
+        raise _Unwatched
 
     def remove(self, watch: int) -> None:
         self._remove(self.fd, watch)  # fails when its folder is gone, and the watch with it

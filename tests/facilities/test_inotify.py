@@ -1,5 +1,6 @@
 """Watches on real folders, each awaited through its descriptor."""
 
+import errno
 import os
 import select
 import struct
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from reconciler.errors import DriverError
 from reconciler.facilities import inotify
-from reconciler.facilities.inotify import Event, Folders, parse
+from reconciler.facilities.inotify import Event, Folders, Following, parse
 from reconciler.resource import Watch
 
 
@@ -173,9 +174,77 @@ def test_an_overflow_reads_as_a_change(watch: Folders, folder: Path, monkeypatch
     assert watch.drain()
 
 
-def test_what_the_kernel_refuses_is_said(tmp_path: Path) -> None:
-    with pytest.raises(DriverError, match=r"cannot watch .*: File name too long"):
-        Folders(str(tmp_path / ("n" * 300)))
+def test_a_limit_of_the_kernels_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(inotify._Kernel):
+        def __init__(self) -> None:
+            super().__init__()
+            self._add = lambda fd, folder, mask: -1
+            self._errno = lambda: errno.ENOSPC
+
+    monkeypatch.setattr(inotify, "_Kernel", Full)
+    with pytest.raises(DriverError, match=r"cannot watch .*: No space left on device"):
+        Folders(str(tmp_path))
+    with closing(Following()) as watch:
+        watch.follow([str(tmp_path)], ["x"])  # it is tried again later
+        assert not watch.drain()
+
+
+@pytest.fixture
+def unwatched(tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    """A way that leads nowhere, and that no waiting mends."""
+    if request.param == "long":
+        return str(tmp_path / ("n" * 300) / "inner")
+    (tmp_path / "loop").symlink_to("loop")
+    return str(tmp_path / "loop")
+
+
+@pytest.mark.parametrize("unwatched", ["long", "loop"], indirect=True)
+def test_one_folder_that_cannot_be_watched_costs_no_other(folder: Path, unwatched: str) -> None:
+    with closing(Folders(unwatched, str(folder), f"{unwatched}/x")) as watch:
+        (folder / "status").touch()
+        assert watch.drain()
+
+
+def test_what_is_followed_comes_and_goes(folder: Path, tmp_path: Path) -> None:
+    with closing(Following()) as watch:
+        assert not ready(watch)
+        watch.follow([str(folder)], ["status"])
+        assert ready(watch)
+        assert not watch.drain()
+        (folder / "status").touch()
+        (folder / "other").touch()
+        assert watch.drain()
+        (folder / "status").chmod(0o600)
+        assert watch.drain()
+        watch.follow([str(tmp_path)], ["status"])
+        (folder / "status").chmod(0o644)  # before the other one took over
+        assert watch.drain()
+        (folder / "status").chmod(0o600)
+        (tmp_path / "status").touch()
+        assert watch.drain()
+        watch.follow([], [])
+        watch.drain()
+        (tmp_path / "status").chmod(0o600)
+        assert not watch.drain()
+
+
+def test_the_same_again_is_no_work(folder: Path) -> None:
+    with closing(Following()) as watch:
+        watch.follow([str(folder)], ["status"])
+        watch.drain()
+        watch.follow({str(folder)}, ("status",))
+        assert not ready(watch)
+
+
+def test_no_descriptor_is_left_however_often_others_are_followed(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    with closing(Following()) as watch:
+        for number in range(9):
+            watch.follow([str(tmp_path / str(number))], ["status"])
+            assert ready(watch)
+            watch.drain()
+        assert len(os.listdir("/proc/self/fd")) == before + 3
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 @pytest.mark.root
