@@ -4,8 +4,8 @@ The rules of a run:
 
 1. The child leads a session of its own, and when the run ends, however it ends, the
    whole process group is killed: what it left in the background goes with it.
-2. It gets the null device as standard error, as standard input only what is given, at
-   once and whole, and only the environment given.
+2. It gets as standard input only what is given, at once and whole, and only the environment
+   given. Its standard error is the null device, or counts as output where that is asked for.
 3. A process in uninterruptible sleep outlives SIGKILL. Then the run ends without it,
    and a later one collects it.
 """
@@ -26,6 +26,7 @@ _DEATH_S = 1.0  # SIGKILL takes milliseconds, except where rule 3 applies
 _DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)  # what Python ignores, and a child would inherit
 
 _NOTHING = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
+_SILENT = (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0)
 
 _undead: set[int] = set()
 
@@ -40,23 +41,37 @@ class Ended:
     status: int | None = field(default=None, compare=False, repr=False)
 
 
+@dataclass(frozen=True)
+class Streams:
+    """What a child reads, and whether what it complains about is output too."""
+
+    stdin: bytes = field(default=b"", repr=False)
+    stderr: bool = False
+
+
+_QUIET = Streams()
+
+
 def run(
     command: Sequence[str],
     *,
     deadline_s: float,
     output_bytes_max: int,
     environment: Mapping[str, str] = ENVIRONMENT,
-    stdin: bytes = b"",
+    streams: Streams = _QUIET,
 ) -> Ended:
-    """Run a program given by its full path, and return what it wrote; raises nothing for it."""
-    assert len(stdin) <= STDIN_BYTES_MAX
+    """Run a program given by its full path, and return what it wrote; raises nothing for it.
+
+    What it wrote is returned with a fault too, if it ended by itself.
+    """
+    assert len(streams.stdin) <= STDIN_BYTES_MAX
     _collect()
     ends_s = time.monotonic() + deadline_s
     reader, writer = os.pipe2(os.O_CLOEXEC)
     try:
         os.set_blocking(reader, False)
         try:
-            pid = _spawn(command, environment, writer, stdin)
+            pid = _spawn(command, environment, writer, streams)
         finally:
             os.close(writer)
         try:
@@ -91,19 +106,19 @@ def _gone(reader: int, output_bytes_max: int) -> Ended:
     return Ended(fault=f"it wrote more than {output_bytes_max} bytes") if too_much else Ended(bytes(output))
 
 
-def _spawn(command: Sequence[str], environment: Mapping[str, str], writer: int, stdin: bytes) -> int:
+def _spawn(command: Sequence[str], environment: Mapping[str, str], writer: int, streams: Streams) -> int:
     source, sink = os.pipe2(os.O_CLOEXEC)
     try:
         with open(sink, "wb", buffering=0) as given:
-            given.write(stdin)
+            given.write(streams.stdin)
         return os.posix_spawn(
             command[0],
             list(command),
             dict(environment),
             file_actions=[
-                (os.POSIX_SPAWN_DUP2, source, 0) if stdin else _NOTHING,
+                (os.POSIX_SPAWN_DUP2, source, 0) if streams.stdin else _NOTHING,
                 (os.POSIX_SPAWN_DUP2, writer, 1),
-                (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+                (os.POSIX_SPAWN_DUP2, writer, 2) if streams.stderr else _SILENT,
             ],
             setsid=True,
             setsigmask=(),

@@ -10,9 +10,10 @@ The rules of this kind:
 5. Of SSH keys only those are removed that bear our mark.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
+from math import inf
 from typing import ClassVar, Protocol
 
 from reconciler.errors import DriverError, Fault, InvalidSpec, ReconcilerError
@@ -30,13 +31,23 @@ from reconciler.resource import (
     Touch,
     Verdict,
 )
-from reconciler.subjects.people import changes as people
+from reconciler.subjects.listing import first_few
 from reconciler.subjects.people.acts import VERBS, actions, after
-from reconciler.subjects.people.changes import Account, Observed
+from reconciler.subjects.people.changes import (
+    Account,
+    Observed,
+    displaced,
+    hash_is_due,
+    is_locked,
+    judged,
+    shown,
+)
 from reconciler.subjects.people.rules import FIELDS, NAME, USERS_MAX, User, user_of
 
 BUSY_S = 10.0  # between two looks whether the processes of an account have ended
 FAILED_S = 15.0  # until what failed for one account is tried again; others must not wait for it
+ASK_S = 5.0  # in one look, until crypt(3) is asked of no more hashes: it takes up to as long for each
+ASK_AGAIN_S = 600.0  # a refusal may have been for want of memory or time
 _NAMED_MAX = 5  # in one message; the rest is said when these are mended
 _WORDS = {"present": {}, "absent": {"state": "absent"}, "locked": {"locked": True}}
 
@@ -65,7 +76,7 @@ class People(Driver, Protocol):
     def databases(self) -> Databases: ...
 
     def belongings(self, name: str, account: Account, *, keys: bool) -> Account:
-        """The account with `home_there`, and with `keys` where asked for."""
+        """The account with what is known of its home, and with `keys` where asked for."""
 
     def follow(self, homes: Collection[str]) -> None:
         """Wake the kind when the keys in these homes change."""
@@ -84,7 +95,10 @@ class People(Driver, Protocol):
         """Whether crypt(3) can compare a password with it."""
 
     def create(self, name: str, fields: Mapping[str, Json]) -> None:
-        """With `uid`, `home`, `shell`, `comment`, primary `group` where there; `system` and `createHome`."""
+        """Without its home folder.
+
+        With `uid`, `shell`, `comment`, `expires`, primary `group` where there; `system` and `home`.
+        """
 
     def complete(self, name: str) -> None:
         """Add what a crash has left out of the databases."""
@@ -95,7 +109,8 @@ class People(Driver, Protocol):
 
     def join(self, name: str, groups: Sequence[str]) -> None: ...
 
-    def make_home(self, name: str) -> None: ...
+    def make_home(self, name: str) -> None:
+        """Whole, with its owner, or not at all; nothing where there is one, be it whose it may."""
 
     def set_password(self, name: str, password: str) -> None:
         """Unless it is that already."""
@@ -121,7 +136,7 @@ class Accounts(Resource[Desired, Observed, People], kind="accounts"):
     summary = "Who may log in to the guest, with what groups, password and SSH keys."
     verbs = VERBS
     earliest = Phase.PEOPLE
-    observe_deadline_s = 30.0  # crypt(3) is slow by intent, and asked of each new hash
+    observe_deadline_s = 30.0  # twice ASK_S for crypt(3), and what a directory service may take
     act_deadline_s = 90.0  # useradd(8) waits for locks for 15 s, and a new uid is written into a whole home
     short: ClassVar[Rules] = {
         "type": "dict",
@@ -150,6 +165,7 @@ class Accounts(Resource[Desired, Observed, People], kind="accounts"):
         self._follows = False
         self._failed: dict[str, tuple[str, float]] = {}  # why, and until when on the boot clock
         self._hashes: dict[str, str] = {}  # of the document in force; a plan must not hold them
+        self._answers: dict[str, tuple[bool, float]] = {}  # of crypt(3), by hash, and until when they hold
 
     @staticmethod
     def expand(short: Json) -> dict[str, Json]:
@@ -185,7 +201,13 @@ class Accounts(Resource[Desired, Observed, People], kind="accounts"):
             for name, user in users.items()
             if name in known.accounts
         }
-        missing = users.keys() - accounts.keys()
+        failed = {name: why for name, (why, until_s) in self._failed.items() if now_s < until_s}
+        foreign: frozenset[str] = frozenset()
+        if missing := users.keys() - accounts.keys():
+            try:
+                foreign = driver.foreign(missing)
+            except DriverError as error:  # those that it may have wait for it, and no other
+                failed |= dict.fromkeys(missing, str(error))
         if not past.preview:
             self._follows = True
             driver.follow({account.home for name, account in accounts.items() if _has_keys(users[name])})
@@ -193,10 +215,10 @@ class Accounts(Resource[Desired, Observed, People], kind="accounts"):
             boot_clock_s=now_s,
             named=frozenset(users),
             accounts=accounts,
-            foreign=driver.foreign(missing) if missing else frozenset(),
+            foreign=foreign,
             protected=frozenset(n for n, a in accounts.items() if a.uid in (0, driver.own_uid())),
             groups=known.groups,
-            failed={name: why for name, (why, until_s) in self._failed.items() if now_s < until_s},
+            failed=failed,
             owners={account.uid: name for name, account in known.accounts.items()},
             shells=frozenset(u.shell for u in users.values() if u.shell and driver.can_start(u.shell)),
             # With a preview come none; with the document itself they will.
@@ -208,15 +230,34 @@ class Accounts(Resource[Desired, Observed, People], kind="accounts"):
             generation=past.generation,
             deeds=past.deeds,
         )
-        if any(people.displaced(name, user, observed) for name, user in users.items()):
+        if any(displaced(name, user, observed) for name, user in users.items()):
             observed = replace(observed, running=driver.running())
-        due = (name for name, user in users.items() if people.hash_is_due(name, user, observed))
-        unusable = frozenset(name for name in due if not driver.knows_hash(users[name].hash))
-        return replace(observed, unusable=unusable)
+        return self._asked(users, observed, past)
+
+    def _asked(self, users: Mapping[str, User], observed: Observed, past: Past) -> Observed:
+        """With what crypt(3) says of the hashes that are due; of many, some are left for the next look."""
+        driver: People = self.driver
+        due = {name: user.hash for name, user in users.items() if hash_is_due(name, user, observed)}
+        written, now_s = {user.hash for user in users.values()}, observed.boot_clock_s
+        answers = {
+            hash: answer for hash, answer in self._answers.items() if hash in written and now_s < answer[1]
+        }
+        ends_s = driver.boot_clock_s() + ASK_S
+        for hash in due.values():
+            if hash not in answers and driver.boot_clock_s() < ends_s:
+                known = driver.knows_hash(hash)
+                answers[hash] = known, inf if known else driver.boot_clock_s() + ASK_AGAIN_S
+        if not past.preview:
+            self._answers = answers
+        return replace(
+            observed,
+            unusable=frozenset(name for name, hash in due.items() if not answers.get(hash, (True,))[0]),
+            unasked=frozenset(name for name, hash in due.items() if hash not in answers),
+        )
 
     @staticmethod
     def diff(desired: Desired, observed: Observed) -> tuple[Change, ...]:
-        return tuple(people.judged(desired.users, observed)[0])
+        return tuple(judged(desired.users, observed)[0])
 
     @staticmethod
     def plan(desired: Desired, changes: Sequence[Change]) -> tuple[Action, ...]:
@@ -244,24 +285,26 @@ class Accounts(Resource[Desired, Observed, People], kind="accounts"):
             wrong: dict[str, list[str]] = {}
             for change in changes:
                 wrong.setdefault(change.target, []).append(change.field)
-            return Verdict(False, "Drifted", _said(f"{name}: {', '.join(f)}" for name, f in wrong.items()))
-        obstacles = sorted(people.judged(desired.users, observed)[1], key=lambda obstacle: obstacle.waiting)
+            words = first_few((f"{name}: {', '.join(f)}" for name, f in wrong.items()), _NAMED_MAX, "; ")
+            return Verdict(False, "Drifted", words)
+        obstacles = sorted(judged(desired.users, observed)[1], key=lambda obstacle: obstacle.waiting)
         if not obstacles:
             count = len(desired.users)
             return Verdict(True, "InSync", "1 account" if count == 1 else f"{count} accounts")
-        words, first = _said(f"{each.name} {each.why}" for each in obstacles), obstacles[0]
+        words = first_few((f"{each.name} {each.why}" for each in obstacles), _NAMED_MAX, "; ")
+        first = obstacles[0]
         return Verdict(False, first.reason, words, waiting=first.waiting, failed=not first.waiting)
 
     @staticmethod
     def due_s(desired: Desired, observed: Observed) -> float | None:
-        reasons = {obstacle.reason for obstacle in people.judged(desired.users, observed)[1]}
-        waits = {"InUse": BUSY_S, "DriverError": FAILED_S}
+        reasons = {obstacle.reason for obstacle in judged(desired.users, observed)[1]}
+        waits = {"InUse": BUSY_S, "HashUnchecked": 0.0, "DriverError": FAILED_S}
         times = (observed.boot_clock_s + wait_s for reason, wait_s in waits.items() if reason in reasons)
         return min(times, default=None)
 
     @staticmethod
     def show(observed: Observed) -> Json:
-        return {"users": {name: people.shown(account) for name, account in sorted(observed.accounts.items())}}
+        return {"users": {name: shown(account) for name, account in sorted(observed.accounts.items())}}
 
     @staticmethod
     def notices(before: Observed, after: Observed) -> tuple[Notice, ...]:
@@ -271,8 +314,8 @@ class Accounts(Resource[Desired, Observed, People], kind="accounts"):
             if old is None or new is None:
                 if old is not new:
                     out.append(Notice("AccountCreated" if new else "AccountRemoved", name))
-            elif people.is_locked(old) is not people.is_locked(new):
-                out.append(Notice("AccountLocked" if people.is_locked(new) else "AccountUnlocked", name))
+            elif is_locked(old) is not is_locked(new):
+                out.append(Notice("AccountLocked" if is_locked(new) else "AccountUnlocked", name))
         return tuple(out)
 
     @staticmethod
@@ -313,9 +356,3 @@ def _secret(name: str) -> str:
 
 def _has_keys(user: User) -> bool:
     return user.keys is not None or bool(user.keys_absent)
-
-
-def _said(parts: Iterable[str]) -> str:
-    words = list(parts)
-    more = f" and {len(words) - _NAMED_MAX} more" if len(words) > _NAMED_MAX else ""
-    return "; ".join(words[:_NAMED_MAX]) + more

@@ -12,7 +12,7 @@ import pytest
 from psutil import Process
 
 from reconciler.facilities import child
-from reconciler.facilities.child import Ended, run
+from reconciler.facilities.child import Ended, Streams, run
 
 
 def sh(script: str, *, deadline_s: float = 10.0, output_bytes_max: int = 1000) -> Ended:
@@ -39,12 +39,20 @@ def test_a_run(script: str, ended: Ended) -> None:
 
 
 def test_it_reads_what_it_is_given_and_then_the_end() -> None:
-    ended = run(["/bin/cat"], deadline_s=10, output_bytes_max=4096, stdin=b"x" * child.STDIN_BYTES_MAX)
+    ended = run(
+        ["/bin/cat"], deadline_s=10, output_bytes_max=4096, streams=Streams(b"x" * child.STDIN_BYTES_MAX)
+    )
     assert ended == Ended(b"x" * 4096)
 
 
 def test_who_does_not_read_keeps_nobody_waiting() -> None:
-    assert run(["/bin/true"], deadline_s=10, output_bytes_max=1, stdin=b"secret\n") == Ended()
+    assert run(["/bin/true"], deadline_s=10, output_bytes_max=1, streams=Streams(b"secret\n")) == Ended()
+
+
+def test_what_it_complains_about_counts_where_that_is_asked() -> None:
+    command = ["/bin/sh", "-c", "echo out; echo no such group >&2; exit 6"]
+    ended = run(command, deadline_s=10, output_bytes_max=100, streams=Streams(stderr=True))
+    assert ended == Ended(b"out\nno such group\n", "it exited with 6")
 
 
 def test_tells_the_exit_code() -> None:

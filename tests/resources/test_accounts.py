@@ -39,11 +39,15 @@ from tests.subjects.people.test_ssh_keys import ECDSA, ED25519, OTHER
         pytest.param(f"{{alice: {{sshKeys: {{present: ['{ED25519}']}}}}}}", "write-keys", id="keys"),
         pytest.param("{alice: absent}", "remove", id="gone"),
         pytest.param("{nobody-here: absent}", "", id="gone already"),
-        pytest.param("{carol: present}", "create", id="new one"),
+        pytest.param("{carol: present}", "create make-home", id="new one"),
         pytest.param(
-            "{carol: {uid: 2000, home: /srv/carol, shell: /bin/sh, comment: C}}", "create", id="new"
+            "{carol: {uid: 2000, home: /srv/carol, shell: /bin/sh, comment: C}}", "create make-home", id="new"
         ),
-        pytest.param("{carol: {groups: [adm], locked: true}}", "create set-groups lock", id="new and locked"),
+        pytest.param(
+            "{carol: {groups: [adm], locked: true}}", "create set-groups make-home", id="new and locked"
+        ),
+        pytest.param("{carol: {createHome: false}}", "create", id="new and without a home"),
+        pytest.param("{carol: {expires: 2030-12-31}}", "create make-home", id="new, and expires"),
         pytest.param("{www-data: {comment: Web}}", "modify", id="no home for a service"),
         pytest.param("{www-data: {createHome: true}}", "make-home", id="unless it is written"),
         pytest.param("{dave: {system: true}}", "create", id="new service"),
@@ -90,7 +94,7 @@ def test_a_group_of_its_name_that_a_crash_has_left_is_taken_on() -> None:
     guest = Guest()
     del guest.people.held["alice"]
     guest.write("{alice: present}")
-    assert guest.plan()[0].value == {"system": False, "createHome": True, "group": "alice"}
+    assert guest.plan()[0].value == {"system": False, "home": "/home/alice", "group": "alice"}
 
 
 # Locks
@@ -152,14 +156,19 @@ def test_a_password_that_is_locked_opens_and_keeps_its_day() -> None:
         pytest.param("{toor: locked}", "Protected", id="nor locked"),
         pytest.param("{www-data: {sshKeys: {present: ['KEY']}}}", "NoHome", id="keys without a home"),
         pytest.param("{linked: {sshKeys: {present: ['KEY']}}}", "KeysUnsafe", id="keys that are not safe"),
+        pytest.param(
+            "{erin: {sshKeys: {present: ['KEY']}}}", "HomeNotTheirs", id="a home of somebody else's"
+        ),
     ],
 )
 def test_an_obstacle_is_said_and_others_go_on(written: str, reason: str) -> None:
     toor = Account(uid=0, gid=0, home="/root", home_there=True)
-    guest = Guest(toor=toor, linked=replace(ALICE, uid=1005, keys=Keys(fault="it is a symbolic link")))
+    erin = replace(ALICE, uid=1006, home_there=False, home_taken=True, keys=Keys(fault="somebody else's"))
+    linked = replace(ALICE, uid=1005, keys=Keys(fault="it is a symbolic link"))
+    guest = Guest(toor=toor, linked=linked, erin=erin)
     guest.people.directory = frozenset({"dave"})
     both = written.replace("KEY", ED25519)[:-1] + ", zoe: present}"
-    assert guest.settle(both) == [("create", "zoe")]
+    assert guest.settle(both) == [("create", "zoe"), ("make-home", "zoe")]
     assert guest.verdict()[:2] == (False, reason)
 
 
@@ -182,7 +191,7 @@ def test_what_fails_for_one_account_does_not_keep_the_next_one_waiting() -> None
     first = guest.plan()[0]
     with pytest.raises(DriverError):
         guest.act(first)
-    assert guest.settle() == [("create", "carol")]
+    assert guest.settle() == [("create", "carol"), ("make-home", "carol")]
     assert guest.verdict()[:2] == (False, "DriverError")
     assert Accounts.due_s(guest.desired, guest.seen) == 100.0 + FAILED_S
     guest.people.refuses.clear()
@@ -255,7 +264,26 @@ def test_drifted_says_of_whom_and_what() -> None:
     guest = Guest()
     guest.write("{alice: {shell: /bin/sh, groups: [adm]}, carol: present}")
     guest.plan()
-    assert guest.verdict() == (False, "Drifted", "alice: shell, groups; carol: state")
+    assert guest.verdict() == (False, "Drifted", "alice: shell, groups; carol: state, homeFolder")
+
+
+def test_a_directory_service_that_is_away_keeps_those_waiting_that_it_may_have_and_no_other() -> None:
+    guest = Guest()
+    guest.people.directory = DriverError("cannot look: it did not end in time")
+    assert guest.settle("{alice: locked, carol: present, gone: absent}") == [("lock", "alice")]
+    ready, reason, message = guest.verdict()
+    assert (ready, reason, message.count("carol")) == (False, "DriverError", 1)
+    assert "did not end in time" in message
+    assert Accounts.due_s(guest.desired, guest.seen) == 100.0 + FAILED_S
+    guest.people.directory = frozenset({"carol"})
+    assert guest.settle() == []
+    assert guest.verdict()[1] == "Unsupported"
+
+
+def test_a_home_of_somebody_elses_may_be_meant() -> None:
+    guest = Guest(erin=replace(ALICE, uid=1006, home_there=False, home_taken=True))
+    assert guest.settle("{erin: {createHome: false}}") == []
+    assert guest.verdict()[0]
 
 
 # Whatever is written and whatever there is
@@ -290,6 +318,7 @@ found = st.builds(
     changed=st.sampled_from([NEVER, 0, 20_000]),
     whole=st.booleans(),
     home_there=st.booleans(),
+    home_taken=st.booleans(),
     keys=st.sampled_from([Keys(), Keys(ours=(ECDSA,), loose=True), Keys(fault="link")]),
 )
 

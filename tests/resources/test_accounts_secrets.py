@@ -7,7 +7,7 @@ import pytest
 
 from reconciler.errors import DriverError
 from reconciler.resource import Deed, Past
-from reconciler.resources.accounts import FAILED_S
+from reconciler.resources.accounts import ASK_AGAIN_S, FAILED_S, Accounts
 from reconciler.subjects.people.changes import Account, Keys
 from reconciler.subjects.people.ssh_keys import content, identity
 from tests.subjects.people.fake_people import ALICE, Guest, verbs
@@ -28,7 +28,7 @@ def test_a_password_is_given_once_for_a_generation() -> None:
 
 def test_a_secret_that_is_not_here_is_said_and_the_rest_is_done() -> None:
     guest = Guest()
-    assert verbs(guest.settle(f"{{alice: {PASSWORD}, carol: present}}")) == "create"
+    assert verbs(guest.settle(f"{{alice: {PASSWORD}, carol: present}}")) == "create make-home"
     ready, reason, message = guest.verdict()
     assert (ready, reason) == (False, "SecretMissing")
     assert "apply the document again" in message
@@ -80,7 +80,7 @@ def test_an_account_that_lost_its_password_gets_the_hash_again() -> None:
     guest = Guest()
     guest.settle(f"{{carol: {{passwordHash: '{SHA512}'}}}}")
     del guest.people.held["carol"]
-    assert verbs(guest.settle()) == "create set-hash"
+    assert verbs(guest.settle()) == "create make-home set-hash"
     guest.people.held["carol"] = replace(guest.people.held["carol"], hash="")
     assert verbs(guest.settle()) == "set-hash"
 
@@ -100,6 +100,50 @@ def test_a_hash_that_the_guest_does_not_know_is_said() -> None:
     assert guest.settle(f"{{alice: {{passwordHash: '{SHA512}'}}}}") == []
     assert guest.verdict()[:2] == (False, "HashUnusable")
     assert SHA512 not in guest.verdict()[2]
+
+
+def hashes(count: int) -> dict[str, str]:
+    return {f"user{number}": SHA512[:-3] + f"{number:03}" for number in range(count)}
+
+
+def test_many_slow_hashes_keep_nobody_waiting_and_each_is_asked_about_once() -> None:
+    guest = Guest()
+    guest.people.hash_takes_s = 2.0
+    written = ", ".join(f"{name}: {{passwordHash: '{hash}'}}" for name, hash in hashes(8).items())
+    guest.write(f"{{alice: locked, {written}}}")
+    rounds = []
+    while plan := guest.plan():
+        rounds.append(verbs([(action.verb, action.target) for action in plan]))
+        for action in plan:
+            guest.act(action)
+        if len(rounds) < 3:
+            verdict = Accounts.verdict(guest.desired, replace(guest.seen, deeds=guest.deeds), ())
+            assert (verdict.reason, verdict.waiting) == ("HashUnchecked", True)
+            assert Accounts.due_s(guest.desired, guest.seen) == guest.seen.boot_clock_s  # at once
+    # In each look until ASK_S was over, and what is not slow in the first one.
+    assert [line.count("set-hash") for line in rounds] == [3, 3, 2]
+    assert "lock" in rounds[0].split()
+    assert guest.people.given == hashes(8)
+    assert sorted(guest.people.asked) == sorted(hashes(8).values())
+    assert guest.verdict()[0]
+
+
+def test_a_hash_that_was_refused_is_asked_about_again_much_later() -> None:
+    guest = Guest()
+    guest.people.strange_hashes = frozenset({SHA512})
+    guest.settle(f"{{alice: {{passwordHash: '{SHA512}'}}}}")
+    assert guest.people.asked == [SHA512]
+    guest.people.strange_hashes = frozenset()
+    guest.people.now_s += ASK_AGAIN_S
+    assert verbs(guest.settle()) == "set-hash"
+
+
+def test_a_preview_leaves_no_answer_behind() -> None:
+    guest = Guest()
+    guest.write(f"{{alice: {{passwordHash: '{SHA512}'}}}}")
+    for _ in range(2):
+        guest.kind.observe(guest.desired, Past(generation=1, boot_id="b", preview=True))
+    assert guest.people.asked == [SHA512, SHA512]
 
 
 def test_to_change_the_password_is_asked_once_for_each_token() -> None:

@@ -5,7 +5,7 @@ The child gets hash and password over its standard input, and says one word.
 
 import sys
 
-from reconciler.facilities.child import run
+from reconciler.facilities.child import Streams, run
 
 _DEADLINE_S = 5.0  # a hash that takes longer would keep everybody waiting at each login
 # Of memory it may take more than any sane hash: yescrypt has 16 MiB unless told otherwise.
@@ -42,6 +42,6 @@ def _ask(hash: str, password: str) -> str:
         [sys.executable, "-I", "-S", "-c", _CODE],
         deadline_s=_DEADLINE_S,
         output_bytes_max=64,
-        stdin=f"{hash}\n{password}".encode(),
+        streams=Streams(f"{hash}\n{password}".encode()),
     )
     return "" if ended.fault else ended.output.decode(errors="replace").strip()

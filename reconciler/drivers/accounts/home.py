@@ -5,6 +5,7 @@
 2. From the home on nothing is a link, and all is done with the owner's own rights
    (setfsuid(2)), in this thread alone. What he swaps meanwhile leads to nothing that was not his.
 3. A new file takes the place of the old one. It is never written into: it may have other names.
+4. A home that we make has its name when it is whole, on the disk, and its owner's; not before.
 
 What sshd(8) takes is in StrictModes of sshd_config(5): nothing there may be written by others.
 """
@@ -21,13 +22,13 @@ from reconciler.subjects.people.changes import Keys
 
 FILE_BYTES_MAX = 1 << 20  # some thousand keys; sshd reads it at each login
 KEYS = ".ssh/authorized_keys"  # unless sshd_config(5) says otherwise
-_SKEL = "/etc/skel"
 _SSH, _FILE, _SCRATCH = ".ssh", "authorized_keys", ".authorized_keys.new"
 _STEP = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LINKS_MAX = 40  # of path_resolution(7)
+_TRIES = 3  # its owner may write keys just now; who does so all the time is told
 _NUMBERS = 1 << 32
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
@@ -36,12 +37,32 @@ class Unsafe(Exception):
     """Why nothing may be done there."""
 
 
-def exists(path: str) -> bool:
+def owner(path: str) -> int | None:
+    """The number of whom a home folder belongs to; None where there is none to be reached."""
     try:
-        os.close(_walk(path))
+        folder = _walk(path)
     except (OSError, Unsafe):
-        return False
-    return True
+        return None
+    try:
+        return os.fstat(folder).st_uid
+    finally:
+        os.close(folder)
+
+
+def unmounted(path: str, fstab: str = "/etc/fstab", mounts: str = "/proc/self/mountinfo") -> str:
+    """A mount point of fstab(5) on the way to a folder where nothing is mounted, or nothing."""
+    awaited = {line[1] for line in _words(fstab) if len(line) > 1 and not line[0].startswith("#")}
+    there = {line[4] for line in _words(mounts) if len(line) > 4}
+    lacking = (place for place in awaited - there if f"{path}/".startswith(f"{place.rstrip('/')}/"))
+    return next((place for place in sorted(lacking) if place.startswith("/")), "")
+
+
+def _words(path: str) -> list[list[str]]:
+    try:
+        with open(path, errors="surrogateescape") as file:
+            return [line.split() for line in file]
+    except FileNotFoundError:
+        return []
 
 
 def keys(path: str, uid: int, gid: int) -> Keys:
@@ -53,8 +74,8 @@ def keys(path: str, uid: int, gid: int) -> Keys:
                 ssh = _folder(home, uid, stack)
             except FileNotFoundError:
                 return Keys(loose=loose)
-            text, mode = _text(ssh, uid)
-            loose = loose or _is_loose(ssh) or bool(mode & _OTHERS_WRITE)
+            text, status = _text(ssh, uid)
+            loose = loose or _is_loose(ssh) or bool(status and status.st_mode & _OTHERS_WRITE)
             return Keys(
                 ours=ssh_keys.ours(text),
                 others=ssh_keys.others(text),
@@ -79,25 +100,29 @@ def write_keys(path: str, uid: int, gid: int, wanted: Sequence[str]) -> None:
             for folder in (home, ssh):
                 if _is_loose(folder):
                     os.fchmod(folder, stat.S_IMODE(os.fstat(folder).st_mode) & ~_OTHERS_WRITE)
-            text, mode = _text(ssh, uid)
-            _replace(ssh, ssh_keys.with_ours(text, wanted), mode & ~_OTHERS_WRITE)
+            for _ in range(_TRIES):
+                text, status = _text(ssh, uid)
+                if _replace(ssh, ssh_keys.with_ours(text, wanted), status):
+                    return
+            raise Unsafe(f"{_FILE} is being changed by somebody else")
     except Unsafe as why:
         raise DriverError(f"cannot write keys: {why}") from None
     except OSError as error:
         raise DriverError(f"cannot write keys in {path}: {error.strerror}") from error
 
 
-def make(path: str, uid: int, gid: int) -> None:
+def make(path: str, uid: int, gid: int, skel: str = "/etc/skel") -> None:
     """Make a home folder as useradd(8) does, whole or not at all. Raises DriverError."""
-    above, name = os.path.split(path)
+    above, name = os.path.split(path.rstrip("/"))
     scratch = f".{name}.new"
     try:
         folder = _walk(above, make=True)
         try:
             if not _is_roots(folder):
                 raise Unsafe(f"others can write to {above}")
-            _fill(folder, scratch, uid, gid)
+            _fill(folder, scratch, (uid, gid), skel)
             os.rename(scratch, name, src_dir_fd=folder, dst_dir_fd=folder)
+            _sync(f"/proc/self/fd/{folder}/.")
         finally:
             os.close(folder)
     except Unsafe as why:
@@ -200,12 +225,12 @@ def _is_loose(folder: int) -> bool:
     return bool(os.fstat(folder).st_mode & _OTHERS_WRITE)
 
 
-def _text(ssh: int, uid: int) -> tuple[str, int]:
-    """What is in the file, and its mode; where there is none, empty and the mode of a new one."""
+def _text(ssh: int, uid: int) -> tuple[str, os.stat_result | None]:
+    """What is in the file, and which one it was; nothing where there is none."""
     try:
         fd = os.open(_FILE, _READ, dir_fd=ssh)
     except FileNotFoundError:
-        return "", 0o600
+        return "", None
     except OSError as error:
         if error.errno == ELOOP:
             raise Unsafe(f"{_FILE} is a symbolic link") from None
@@ -223,10 +248,25 @@ def _text(ssh: int, uid: int) -> tuple[str, int]:
         data = file.read(FILE_BYTES_MAX + 1)
     if len(data) > FILE_BYTES_MAX:
         raise Unsafe(f"{_FILE} is longer than {FILE_BYTES_MAX} bytes")
-    return data.decode(errors="surrogateescape"), stat.S_IMODE(status.st_mode) & 0o777
+    return data.decode(errors="surrogateescape"), status
 
 
-def _replace(ssh: int, text: str, mode: int) -> None:
+def _is_still(ssh: int, seen: os.stat_result | None) -> bool:
+    """Whether the file is the one that was read, with what it held then."""
+    try:
+        now = os.stat(_FILE, dir_fd=ssh, follow_symlinks=False)
+    except FileNotFoundError:
+        return seen is None
+    return seen is not None and _version(now) == _version(seen)
+
+
+def _version(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _replace(ssh: int, text: str, seen: os.stat_result | None) -> bool:
+    """Put a new file in the place of the one that was seen; False where that is another one by now."""
+    mode = 0o600 if seen is None else seen.st_mode & 0o777 & ~_OTHERS_WRITE
     with suppress(FileNotFoundError):  # an earlier attempt was cut off
         os.unlink(_SCRATCH, dir_fd=ssh)
     try:
@@ -235,16 +275,21 @@ def _replace(ssh: int, text: str, mode: int) -> None:
             file.flush()
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
+        # Between these two calls somebody may still come; without it, there is as long as a disk takes.
+        if not _is_still(ssh, seen):
+            os.unlink(_SCRATCH, dir_fd=ssh)
+            return False
         os.rename(_SCRATCH, _FILE, src_dir_fd=ssh, dst_dir_fd=ssh)
     except OSError:
         with suppress(OSError):
             os.unlink(_SCRATCH, dir_fd=ssh)
         raise
     os.fsync(ssh)
+    return True
 
 
-def _fill(above: int, name: str, uid: int, gid: int) -> None:
-    """A folder of root's with a copy of /etc/skel, given away as the last thing."""
+def _fill(above: int, name: str, owner: tuple[int, int], skel: str) -> None:
+    """A folder of root's with a copy of /etc/skel, on the disk, given away as the last thing."""
     # Late: a home is made once in the life of an account.
     import shutil
 
@@ -253,12 +298,25 @@ def _fill(above: int, name: str, uid: int, gid: int) -> None:
     folder = os.open(name, _FOLDER, dir_fd=above)
     try:
         place = f"/proc/self/fd/{folder}"
-        if os.path.isdir(_SKEL):
-            shutil.copytree(_SKEL, place, symlinks=True, dirs_exist_ok=True)
+        if os.path.isdir(skel):
+            shutil.copytree(skel, place, symlinks=True, dirs_exist_ok=True)
         for here, folders, files in os.walk(place):
             for each in (*folders, *files):
-                os.chown(f"{here}/{each}", uid, gid, follow_symlinks=False)
+                os.chown(f"{here}/{each}", *owner, follow_symlinks=False)
+                _sync(f"{here}/{each}")
         os.chmod(place, 0o700)  # useradd's HOME_MODE may be wider; a person can open it
-        os.fchown(folder, uid, gid)
+        os.fchown(folder, *owner)
+        os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _sync(path: str) -> None:
+    """Have a file or folder on the disk, of those where only root can write; a link comes with its folder."""
+    if os.path.islink(path):
+        return
+    fd = os.open(path, _READ)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -6,17 +6,14 @@ hashes go over chpasswd's standard input; what stands in arguments anybody may r
 
 import os
 import time
-from collections import deque
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
-from select import EPOLLIN, epoll
 
 from reconciler.drivers.accounts import crypt3, databases, home, locks
 from reconciler.errors import DriverError, Unsupported
-from reconciler.facilities.child import ENVIRONMENT, Ended, run
-from reconciler.facilities.inotify import ATTRIB, SETTLED, Folders
-from reconciler.policy import covers
+from reconciler.facilities.child import ENVIRONMENT, Ended, Streams, run
+from reconciler.facilities.inotify import Following
+from reconciler.policy import covers, reaches
 from reconciler.resource import Json, Watch
 from reconciler.resources.accounts import Databases, People
 from reconciler.subjects.people.changes import Account, Keys
@@ -28,6 +25,7 @@ _TOOLS = ("useradd", "usermod", "userdel", "groupadd", "groupmod", "chpasswd", "
 _RUN_S = 75.0  # below the 90 s of an act: the locks may take 15 s, a new number a walk through a big home
 _LOOK_S = 3.0  # a directory service that is away must not keep the look from what is local
 _OUTPUT_BYTES_MAX = 64 << 10  # getent(1) about as many names as a document may have
+_SAID_MAX = 200  # letters of what a tool says, in a message: its last line or two
 # A day is taken for one of the guest's own zone otherwise, and may come out as the day before.
 _ENVIRONMENT = {**ENVIRONMENT, "TZ": "UTC"}
 _OPTIONS = {"uid": "-u", "home": "-d", "shell": "-s", "comment": "-c", "group": "-g"}
@@ -51,7 +49,7 @@ class Shadow(People):
 
     def __init__(self, root: str = "/") -> None:
         self._root = root.rstrip("/")
-        self._changes = _Changes(f"{self._root}/etc")
+        self._changes = Following()
 
     @classmethod
     def available(cls) -> bool:
@@ -72,15 +70,19 @@ class Shadow(People):
 
     def belongings(self, name: str, account: Account, *, keys: bool) -> Account:
         place = self._root + account.home
-        account = replace(account, home_there=_is_home(account) and home.exists(place))
+        owner = home.owner(place) if _is_home(account) else None
+        account = replace(
+            account, home_there=owner == account.uid, home_taken=owner not in (None, account.uid)
+        )
         if not keys:
             return account
-        if covers(f"{account.home}/{home.KEYS}", self.forbidden_paths):
+        if self._forbids(f"{account.home}/{home.KEYS}"):
             return replace(account, keys=Keys(fault="the guest's policy forbids its folder (forbid.paths)"))
         return replace(account, keys=home.keys(place, account.uid, account.gid))
 
     def follow(self, homes: Collection[str]) -> None:
-        self._changes.follow(frozenset(f"{self._root}{path}/.ssh" for path in homes))
+        keys = {f"{self._root}{path}/.ssh" for path in homes}
+        self._changes.follow({f"{self._root}/etc", *keys}, (*databases.FILES, "authorized_keys"))
 
     def running(self) -> frozenset[int]:
         pids = [name for name in os.listdir("/proc") if name.isdecimal()]
@@ -113,10 +115,11 @@ class Shadow(People):
         return crypt3.knows(hash)
 
     def create(self, name: str, fields: Mapping[str, Json]) -> None:
-        if fields["createHome"]:
-            self._check(f"make the home of {name}", fields.get("home", f"/home/{name}"))
-        options = [*_options(fields), "-m" if fields["createHome"] else "-M"]
-        self._run(f"create {name}", "useradd", [*options, *(["-r"] if fields["system"] else []), "--", name])
+        # Never -m: a home that useradd had begun when it was killed would be root's for ever.
+        options = ["-M", *_options(fields), *(["-r"] if fields["system"] else [])]
+        # Locked from its first moment on: all else that locks it comes later.
+        ends = ["-e", _day(fields["expires"])] if "expires" in fields else []
+        self._run(f"create {name}", "useradd", [*options, *ends, "--", name])
 
     def complete(self, name: str) -> None:
         what, account = f"complete {name}", self._account(name)
@@ -132,6 +135,8 @@ class Shadow(People):
             self.set_groups(name, account.groups)
 
     def modify(self, name: str, fields: Mapping[str, Json]) -> None:
+        if "uid" in fields:
+            self._check_all(f"give the home of {name} another number", self._account(name).home)
         self._run(f"change {name}", "usermod", [*_options(fields), "--", name])
 
     def set_groups(self, name: str, groups: Sequence[str]) -> None:
@@ -144,8 +149,14 @@ class Shadow(People):
         account = self._account(name)
         if not _is_home(account):
             raise DriverError(f"cannot make a home for {name}: /etc/passwd names none")
+        if home.owner(self._root + account.home) is not None:
+            return
         self._check(f"make the home of {name}", account.home)
-        home.make(self._root + account.home, account.uid, account.gid)
+        if place := home.unmounted(account.home, f"{self._root}/etc/fstab"):
+            raise DriverError(
+                f"cannot make the home of {name}: nothing is mounted at {place} yet, see fstab(5)"
+            )
+        home.make(self._root + account.home, account.uid, account.gid, f"{self._root}/etc/skel")
 
     def set_password(self, name: str, password: str) -> None:
         if not password or set(password) & set("\n\r\0"):
@@ -181,13 +192,31 @@ class Shadow(People):
 
     def remove(self, name: str, *, home: bool) -> None:
         if home:
-            self._check(f"remove the home of {name}", self._account(name).home)
+            self._check_all(f"remove the home of {name}", self._account(name).home)
         self._run(f"remove {name}", "userdel", [*(["-r"] if home else []), "--", name])
 
     def _check(self, what: str, path: str) -> None:
         """Raises DriverError for what is forbidden; the names in a document are checked before."""
-        if covers(path, self.forbidden_paths):
+        if self._forbids(path):
             raise DriverError(f"cannot {what}: forbidden by the guest's policy (forbid.paths)")
+
+    def _check_all(self, what: str, folder: str) -> None:
+        """The same for all that lies in a folder, which a tool goes through."""
+        self._check(what, folder)
+        if any(reaches(place, self.forbidden_paths) for place in self._places(folder)):
+            raise DriverError(
+                f"cannot {what}: something in it is forbidden by the guest's policy (forbid.paths)"
+            )
+
+    def _forbids(self, path: str) -> bool:
+        return any(covers(place, self.forbidden_paths) for place in self._places(path))
+
+    def _places(self, path: str) -> tuple[str, ...]:
+        """A path as it is written, and as it is where links on the way are followed."""
+        if not self.forbidden_paths:
+            return ()
+        real = os.path.realpath(self._root + path)
+        return path, real.removeprefix(os.path.realpath(self._root) if self._root else "")
 
     def _account(self, name: str) -> Account:
         try:
@@ -205,8 +234,9 @@ class Shadow(People):
         if ended.status in _LOCKED and locks.clear(f"{self._root}/etc"):
             ended = _ran([program, *root, *options], stdin)
         if ended.fault:
-            why = _WHY.get(ended.status or 0, ended.fault)
-            raise DriverError(f"cannot {what}: {tool}: {why}")
+            why, said = _WHY.get(ended.status or 0, ""), _said(ended.output, stdin).removeprefix(f"{tool}: ")
+            words = ": ".join(filter(None, (why, said))) or ended.fault
+            raise DriverError(f"cannot {what}: {tool}: {words}")
 
 
 def _ran(command: Sequence[str], stdin: str) -> Ended:
@@ -215,58 +245,15 @@ def _ran(command: Sequence[str], stdin: str) -> Ended:
         deadline_s=_RUN_S,
         output_bytes_max=_OUTPUT_BYTES_MAX,
         environment=_ENVIRONMENT,
-        stdin=stdin.encode(),
+        streams=Streams(stdin.encode(), stderr=True),
     )
 
 
-class _Changes:
-    """A `Watch` on the databases, and on keys that come and go with the document.
-
-    `follow` is called in a job's thread, `drain` in the daemon's, which is rung for to take over.
-    """
-
-    def __init__(self, etc: str) -> None:
-        self._etc = etc
-        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._poll = epoll()
-        self._poll.register(self._bell, EPOLLIN)
-        self._homes: frozenset[str] | None = None
-        self._folders: Folders | None = None
-        self._coming: deque[Folders] = deque()
-
-    def fileno(self) -> int:
-        return self._poll.fileno()
-
-    def follow(self, homes: frozenset[str]) -> None:
-        if homes == self._homes:
-            return
-        try:
-            names = (*databases.FILES, "authorized_keys")
-            folders = Folders(self._etc, *sorted(homes), names=names, mask=SETTLED | ATTRIB)
-        except (DriverError, Unsupported):
-            return  # the slow pass sees it; and the next look tries again
-        self._poll.register(folders.fileno(), EPOLLIN)
-        self._homes = homes
-        self._coming.append(folders)
-        os.eventfd_write(self._bell, 1)
-
-    def drain(self) -> bool:
-        changed = False
-        with suppress(BlockingIOError):
-            os.eventfd_read(self._bell)
-        while self._coming:
-            old, self._folders = self._folders, self._coming.popleft()
-            if old is not None:
-                changed = old.drain() or changed
-                old.close()
-        return (self._folders is not None and self._folders.drain()) or changed
-
-    def close(self) -> None:
-        self.drain()
-        if self._folders is not None:
-            self._folders.close()
-        self._poll.close()
-        os.close(self._bell)
+def _said(output: bytes, stdin: str) -> str:
+    """The end of what a tool wrote, in one line; nothing if what it was given shows in it."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in output.decode(errors="replace")).split())
+    secret = stdin.partition(":")[2].strip().encode()
+    return "" if secret and secret in output else text[-_SAID_MAX:]
 
 
 def _is_home(account: Account) -> bool:

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from reconciler.resource import Action, Change, Json, Phase
-from reconciler.subjects.people.changes import ENTRY, Account, Creation, Opening, has_home
-from reconciler.subjects.people.rules import LOCK_DAY, User
+from reconciler.subjects.people.changes import ENTRY, Account, Creation, Opening, first_day, home_of
+from reconciler.subjects.people.rules import LOCK_DAY, NEVER, User
 
 
 def actions(name: str, user: User, changes: Sequence[Change]) -> Iterator[Action]:
@@ -52,7 +52,9 @@ def _act(verb: str, name: str, value: Json = None) -> Action:
 
 def _creation(name: str, user: User, change: Change) -> Action:
     fields = {part: getattr(user, part) for part in ENTRY if getattr(user, part) is not None}
-    fields |= {"system": user.system, "createHome": has_home(user, fields.get("uid", -1))}
+    fields |= {"system": user.system, "home": home_of(name, user)}
+    if (day := first_day(user)) != NEVER:
+        fields["expires"] = day
     if isinstance(change, Creation) and change.group:
         fields["group"] = change.group
     return _act("create", name, fields)
@@ -63,8 +65,7 @@ def after(have: Account, action: Action) -> Account:
     value = action.value
     if action.verb == "create":
         entry = {part: value[part] for part in ENTRY if part in value}
-        home = entry.pop("home", f"/home/{action.target}")
-        return Account(home=home, home_there=value["createHome"], **entry)
+        return Account(expires=value.get("expires", NEVER), **entry)
     if action.verb == "modify":
         return replace(have, **value)
     return _AFTER[action.verb](have, value)

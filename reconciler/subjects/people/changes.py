@@ -9,6 +9,9 @@ from reconciler.subjects.people.rules import LOCK_DAY, NEVER, User, date_of
 from reconciler.subjects.people.ssh_keys import content, identity
 
 UID_MIN = 1000  # of people, in login.defs(5) of every distribution; below it are services
+NOBODY = (
+    65_534  # whom the kernel names where there is no number; his home is /nonexistent, and must not exist
+)
 ENTRY = ("uid", "home", "shell", "comment")  # what one call of usermod(8) changes
 # Without root nobody could mend the guest, and without the agent's account the host could not.
 _KEPT = frozenset({"state", "uid", "home"})
@@ -39,7 +42,8 @@ class Account:
     expires: int = NEVER
     changed: int = NEVER  # the day of the last change of the password; 0: it must be changed
     whole: bool = True  # its lines are there, each of them: a crash may have left the first alone
-    home_there: bool = False
+    home_there: bool = False  # and its own
+    home_taken: bool = False  # there is one, and it belongs to another number
     keys: Keys = Keys()
 
 
@@ -58,6 +62,7 @@ class Observed:
     owners: Mapping[int, str] = field(default_factory=dict)  # names by number, of all accounts
     shells: frozenset[str] = frozenset()  # of those desired, what can be started
     unusable: frozenset[str] = frozenset()  # names whose new hash the guest's crypt(3) does not know
+    unasked: frozenset[str] = frozenset()  # names whose new hash it was not asked about yet
     secrets: frozenset[str] = frozenset()  # names whose password has come with the document
     generation: int = 0
     deeds: Mapping[str, Deed] = field(default_factory=dict)  # by token
@@ -87,7 +92,7 @@ class Obstacle:
 
     @property
     def waiting(self) -> bool:
-        return self.reason == "InUse"
+        return self.reason in ("InUse", "HashUnchecked")
 
 
 def is_locked(account: Account) -> bool:
@@ -128,7 +133,15 @@ def displaced(name: str, user: User, seen: Observed) -> bool:
 def has_home(user: User, uid: int) -> bool:
     if user.create_home is not None:
         return user.create_home
-    return not user.system and not 0 <= (uid if user.uid is None else user.uid) < UID_MIN
+    number = uid if user.uid is None else user.uid
+    return not user.system and not 0 <= number < UID_MIN and number != NOBODY
+
+
+def first_day(user: User) -> int:
+    """When an account expires from its creation on: who is to be kept out is never let in before."""
+    if user.locked:
+        return LOCK_DAY
+    return NEVER if user.expires is None else user.expires
 
 
 def password_token(name: str, generation: int) -> str:
@@ -187,10 +200,18 @@ def _changes(name: str, user: User, seen: Observed) -> Iterator[Change]:
 
 def _new(name: str, user: User) -> Account:
     """What an account is right after its creation."""
-    uid = -1 if user.uid is None else user.uid
-    home = user.home or f"/home/{name}"
-    there = has_home(user, uid)
-    return Account(uid=uid, home=home, shell=user.shell or "", comment=user.comment or "", home_there=there)
+    return Account(
+        uid=-1 if user.uid is None else user.uid,
+        home=home_of(name, user),
+        shell=user.shell or "",
+        comment=user.comment or "",
+        expires=first_day(user),
+    )
+
+
+def home_of(name: str, user: User) -> str:
+    """Where its home is from its creation on, whatever useradd's own default is: the policy asks."""
+    return user.home or f"/home/{name}"
 
 
 def _secrets(name: str, user: User, seen: Observed) -> Iterator[Change]:
@@ -251,8 +272,11 @@ def _obstacle(change: Change, user: User, seen: Observed) -> Obstacle | None:
         return _number(name, user, seen) if part == "uid" else _shell(name, user, seen)
     if part == "password" and name not in seen.secrets:
         return Obstacle(name, "SecretMissing", _missing(str(change.want), seen))
-    if part == "passwordHash" and name in seen.unusable:
-        return Obstacle(name, "HashUnusable", "has a passwordHash that crypt(3) of this guest refuses")
+    if part == "passwordHash":
+        return _hash(name, seen)
+    if part == "homeFolder" and have.home_taken:
+        why = f"has no home: {have.home} belongs to somebody else; write createHome: false if that is meant"
+        return Obstacle(name, "HomeNotTheirs", why)
     return _keys_obstacle(name, user, have) if part == "sshKeys" else None
 
 
@@ -282,6 +306,14 @@ def _groups(name: str, user: User, seen: Observed) -> Obstacle | None:
     return (
         Obstacle(name, "NoSuchGroup", f"cannot join {', '.join(lacking)}: no such group") if lacking else None
     )
+
+
+def _hash(name: str, seen: Observed) -> Obstacle | None:
+    if name in seen.unusable:
+        return Obstacle(name, "HashUnusable", "has a passwordHash that crypt(3) of this guest refuses")
+    if name in seen.unasked:
+        return Obstacle(name, "HashUnchecked", "waits until crypt(3) was asked about its passwordHash")
+    return None
 
 
 def _keys_obstacle(name: str, user: User, have: Account) -> Obstacle | None:

@@ -20,6 +20,7 @@ TYPES = (
 )
 RSA_BITS_MIN = 2048  # fewer are broken with money, and OpenSSH's own limit is half of it
 _ED25519_BYTES = 32
+_BLANKS = " \t\r"  # what sshd skips, and no more: others may end a comment
 _CONTENT = "AAAA"  # the length of the type, three zero bytes, in base64
 
 
@@ -64,8 +65,9 @@ def ours(text: str) -> tuple[str, ...]:
 
 def others(text: str) -> frozenset[str]:
     """The identities of all keys that somebody else has put there and that stand without options."""
-    lines = (line.strip() for line in text.split("\n") if not _our_key(line))
-    return frozenset(identity(" ".join(line.split())) for line in lines if line.split(" ", 1)[0] in TYPES)
+    lines = (line.strip(_BLANKS).replace("\t", " ") for line in text.split("\n") if not _our_key(line))
+    words = ([word for word in line.split(" ") if word] for line in lines)
+    return frozenset(" ".join(line[:2]) for line in words if line and line[0] in TYPES)
 
 
 def mentioned(text: str) -> frozenset[str]:
@@ -90,7 +92,7 @@ def with_ours(text: str, keys: Sequence[str]) -> str:
 
 
 def _our_key(line: str) -> str:
-    stripped = line.strip()
+    stripped = line.strip(_BLANKS)
     if stripped.startswith("#") or not stripped.endswith(f" {MARK}"):
         return ""
-    return stripped.removesuffix(MARK).strip()
+    return stripped.removesuffix(MARK).strip(_BLANKS)

@@ -4,6 +4,7 @@
 """
 
 import sys
+from math import inf
 from typing import Any
 
 from reconciler.drivers.accounts.shadow import Shadow
@@ -25,9 +26,22 @@ WRITTEN: dict[str, Any] = {
 }
 
 
-def bring_about(root: str, deeds: dict[str, Deed]) -> int:
-    """Act until there is nothing to do; how many acts it took. Each token is noted before its act."""
-    kind, acts = Accounts(Shadow(root)), 0
+class Killed(BaseException):
+    """In place of a signal that nobody can catch."""
+
+
+def bring_about(root: str, deeds: dict[str, Deed], *, steps: float = inf) -> int:
+    """Act until there is nothing to do; how many acts it took. Each token is noted before its act.
+
+    Killed after so many steps: what is noted before an act, the act, and what is noted after it are three.
+    """
+    kind, acts, left = Accounts(Shadow(root)), 0, [steps]
+
+    def step() -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise Killed
+
     desired = Accounts.parse(WRITTEN)
     for _ in range(5):
         past = Past(generation=1, boot_id="b", deeds=deeds)
@@ -36,10 +50,13 @@ def bring_about(root: str, deeds: dict[str, Deed]) -> int:
             return acts
         for action in plan:
             if action.token:
+                step()
                 deeds[action.token] = Deed("begun", "b", 1)
+            step()
             kind.act(action)
             acts += 1
             if action.token:
+                step()
                 deeds[action.token] = Deed("done", "b", 1)
     raise AssertionError(f"it never comes to rest: {plan}")
 

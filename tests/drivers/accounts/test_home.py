@@ -2,8 +2,10 @@
 
 import os
 import stat
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -166,7 +168,7 @@ def test_a_link_to_itself_ends(place: Path) -> None:
     loop = place.parent / "loop"
     loop.symlink_to("loop")
     assert "cannot be read" in look(loop).fault
-    assert not home.exists(str(loop))
+    assert home.owner(str(loop)) is None
 
 
 def test_no_home_has_no_keys_and_gets_none(place: Path) -> None:
@@ -199,19 +201,23 @@ def test_half_of_an_earlier_attempt_is_cleared_away(place: Path) -> None:
     assert os.listdir(file.parent) == ["authorized_keys"]
 
 
-def test_makes_a_home(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def skel(tmp_path: Path) -> Path:
     skel = tmp_path / "skel"
     (skel / ".config").mkdir(parents=True)
     (skel / ".profile").write_text("hello\n")
     (skel / ".config/link").symlink_to("/etc/passwd")
-    monkeypatch.setattr(home, "_SKEL", str(skel))
+    return skel
+
+
+def test_makes_a_home(skel: Path, tmp_path: Path) -> None:
     fresh = tmp_path / "srv/homes/dave"
     before = os.umask(0o077)  # the unit's
     try:
-        home.make(str(fresh), UID, GID)
+        home.make(str(fresh), UID, GID, str(skel))
     finally:
         os.umask(before)
-    assert home.exists(str(fresh))
+    assert home.owner(str(fresh)) == UID
     assert [mode(folder) for folder in (fresh.parent, fresh.parent.parent)] == [0o755, 0o755]
     assert mode(fresh) == 0o700
     assert (fresh / ".profile").read_text() == "hello\n"
@@ -220,6 +226,121 @@ def test_makes_a_home(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert (path.lstat().st_uid, path.lstat().st_gid) == (UID, GID)
     assert os.listdir(fresh.parent) == ["dave"]
     assert Path("/etc/passwd").stat().st_uid == 0
+
+
+class Killed(BaseException):
+    """In place of a signal that nobody can catch."""
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param("mkdir", id="the folder is made and nothing is in it"),
+        pytest.param("chown", id="the first file is given away and no other is"),
+        pytest.param("fchown", id="the folder is given away and has no name yet"),
+        pytest.param("fsync", id="what is in it is written and not all is on the disk"),
+    ],
+)
+def test_a_home_is_there_whole_or_not_at_all(
+    skel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    fresh = tmp_path / "dave"
+    real = getattr(os, moment)
+
+    def last(*args: Any, **options: Any) -> None:
+        real(*args, **options)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, moment, last)
+        with pytest.raises(Killed):
+            home.make(str(fresh), UID, GID, str(skel))
+    assert home.owner(str(fresh)) is None
+    home.make(str(fresh), UID, GID, str(skel))
+    assert {path.lstat().st_uid for path in (fresh, *fresh.rglob("*"))} == {UID}
+    assert (fresh / ".profile").read_text() == "hello\n"
+    assert sorted(os.listdir(tmp_path)) == ["dave", "skel"]
+
+
+def test_what_a_home_holds_is_on_the_disk_before_it_has_its_name(
+    skel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: set[str] = set()
+    real = os.fsync
+
+    def sync(fd: int) -> None:
+        synced.add(os.readlink(f"/proc/self/fd/{fd}"))
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    home.make(str(tmp_path / "dave"), UID, GID, str(skel))
+    scratch = f"{tmp_path}/.dave.new"
+    assert synced == {scratch, f"{scratch}/.profile", f"{scratch}/.config", str(tmp_path)}
+
+
+FSTAB = """# /home is on a disk of its own
+UUID=1 / ext4 defaults 0 1
+server:/people\t/home/people nfs _netdev 0 0
+UUID=2 none swap sw 0 0
+
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "mounted", "lacking"),
+    [
+        pytest.param("/home/people/carol", "/", "/home/people", id="not yet"),
+        pytest.param("/home/people", "/", "/home/people", id="the home itself"),
+        pytest.param("/home/people/carol", "/ /home/people", "", id="by now"),
+        pytest.param("/home/peoples/carol", "/", "", id="another folder"),
+        pytest.param("/home/carol", "/", "", id="not on its way"),
+    ],
+)
+def test_where_something_is_to_be_mounted(tmp_path: Path, path: str, mounted: str, lacking: str) -> None:
+    (tmp_path / "fstab").write_text(FSTAB)
+    mounts = "".join(f"29 1 8:1 / {place} rw - ext4 /dev/vda rw\n" for place in mounted.split())
+    (tmp_path / "mountinfo").write_text(mounts)
+    assert home.unmounted(path, f"{tmp_path}/fstab", f"{tmp_path}/mountinfo") == lacking
+    assert home.unmounted(path, f"{tmp_path}/missing") == ""
+
+
+def during_the_write(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """What its owner does each time when the new file is written, and has no name yet."""
+    real = os.fsync
+
+    def sync(fd: int) -> None:
+        real(fd)
+        if os.readlink(f"/proc/self/fd/{fd}").endswith(".new"):
+            # A program has root's rights, which this thread has laid down.
+            subprocess.run(["/bin/sh", "-c", script], check=True)
+
+    monkeypatch.setattr(os, "fsync", sync)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_its_owner_adds_meanwhile_is_kept(
+    place: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    file = with_file(place)
+    if not there:
+        file.unlink()
+
+    chown = f"chown {UID}:{GID} {file}"
+    script = f"grep -qs added {file} || {{ echo {ECDSA} added >>{file}; {chown}; }}"
+    during_the_write(monkeypatch, script)
+    write(place, ED25519)
+    before = f"{OTHER} hers\n" if there else ""
+    assert file.read_text() == f"{before}{ECDSA} added\n{ED25519} {MARK}\n"
+    assert os.listdir(file.parent) == ["authorized_keys"]
+
+
+def test_a_file_that_is_changed_all_the_time_is_told(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = with_file(place)
+    during_the_write(monkeypatch, f"echo '# more' >>{file}")
+    with pytest.raises(DriverError, match="is being changed"):
+        write(place, ED25519)
+    assert file.read_text() == f"{OTHER} hers\n" + 3 * "# more\n"
+    assert os.listdir(file.parent) == ["authorized_keys"]
 
 
 def test_makes_no_home_by_a_way_that_somebody_may_have_planted(place: Path) -> None:

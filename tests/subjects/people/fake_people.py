@@ -23,7 +23,7 @@ class FakePeople:
     """What each act does is what the kind foresees of it, but for what a real guest decides itself."""
 
     held: dict[str, Account] = field(default_factory=lambda: {"root": ROOT, "alice": ALICE, "www-data": WWW})
-    directory: frozenset[str] = frozenset()
+    directory: frozenset[str] | DriverError = frozenset()
     busy: frozenset[int] = frozenset()
     strange_hashes: frozenset[str] = frozenset()
     refuses: dict[str, str] = field(default_factory=dict)  # what goes wrong, by account
@@ -31,6 +31,8 @@ class FakePeople:
     given: dict[str, str] = field(default_factory=dict)  # passwords and hashes
     followed: Collection[str] = ()
     looks: int = 0
+    asked: list[str] = field(default_factory=list)  # hashes, of crypt(3)
+    hash_takes_s: float = 0.0
     now_s: float = 100.0
 
     @classmethod
@@ -54,6 +56,8 @@ class FakePeople:
         return self.busy
 
     def foreign(self, names: Collection[str]) -> frozenset[str]:
+        if isinstance(self.directory, DriverError):
+            raise self.directory
         return self.directory & frozenset(names)
 
     def own_uid(self) -> int:
@@ -63,6 +67,8 @@ class FakePeople:
         return program in ("/bin/sh", "/bin/bash")
 
     def knows_hash(self, hash: str) -> bool:
+        self.asked.append(hash)
+        self.now_s += self.hash_takes_s
         return hash not in self.strange_hashes
 
     def create(self, name: str, fields: Mapping[str, Json]) -> None:

@@ -37,8 +37,23 @@ def test_only_what_cannot_be_repeated_has_a_token() -> None:
 def test_a_creation_takes_what_is_written_and_no_more() -> None:
     change = Creation("carol", "state", "present", "absent")
     (action,) = actions("carol", User(shell="/bin/sh", system=True), [change])
-    assert action.value == {"shell": "/bin/sh", "system": True, "createHome": False}
+    assert action.value == {"shell": "/bin/sh", "system": True, "home": "/home/carol"}
     assert after(Account(), action) == Account(shell="/bin/sh", home="/home/carol")
+
+
+@pytest.mark.parametrize(
+    ("user", "expires"),
+    [
+        pytest.param(User(locked=True), LOCK_DAY, id="locked"),
+        pytest.param(User(locked=True, expires=22_279), LOCK_DAY, id="locked before that day"),
+        pytest.param(User(expires=22_279), 22_279, id="until a day"),
+        pytest.param(User(expires=NEVER), None, id="for ever"),
+    ],
+)
+def test_who_is_to_be_kept_out_is_never_let_in(user: User, expires: int | None) -> None:
+    (action,) = actions("carol", user, [Creation("carol", "state", "present", "absent")])
+    assert action.value.get("expires") == expires
+    assert after(Account(), action).expires == (NEVER if expires is None else expires)
 
 
 def test_an_opening_knows_until_when() -> None:

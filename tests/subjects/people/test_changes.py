@@ -23,6 +23,7 @@ from tests.subjects.people.test_rules import SHA512
         pytest.param(User(), 1000, True, id="a person"),
         pytest.param(User(), -1, True, id="a person to be"),
         pytest.param(User(), 33, False, id="a service"),
+        pytest.param(User(), 65_534, False, id="nobody"),
         pytest.param(User(system=True), -1, False, id="a service to be"),
         pytest.param(User(system=True, create_home=True), -1, True, id="a service that is to have one"),
         pytest.param(User(create_home=False), 1000, False, id="a person without"),

@@ -101,6 +101,14 @@ def test_the_rest_of_a_file_stays_as_it_is() -> None:
     assert with_ours(text, []) == FILE.replace(f"{ED25519} old {MARK}\n", "")
 
 
+@pytest.mark.parametrize("blank", ["\u3000", "\u2003", "\x0b"])
+def test_what_sshd_takes_for_no_blank_is_none(blank: str) -> None:
+    ends_so = f"{ED25519} carol{blank}"
+    assert ours(with_ours("", [ends_so])) == (ends_so,)  # or it would be written again at every look
+    assert others(f"{blank}{OTHER}\nssh-ed25519{blank}AAAA\n") == frozenset()
+    assert others(f" \t{OTHER.replace(' ', chr(9))}\r\n") == {identity(OTHER)}
+
+
 @given(st.text("ab#\n \t") | st.text(), st.lists(st.sampled_from([ED25519, ECDSA, OTHER]), unique=True))
 def test_what_is_written_is_read_again_and_once_is_enough(text: str, keys: list[str]) -> None:
     once = with_ours(text, keys)
