@@ -13,6 +13,7 @@ The rules of this kind; specs/services.md has the reasons:
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import ClassVar, Literal, Protocol, cast
 
 from reconciler.errors import DriverError, Fault, InvalidSpec
@@ -27,20 +28,33 @@ from reconciler.resource import (
     Phase,
     Resource,
     Rules,
+    Touch,
     Verdict,
 )
-from reconciler.subjects.unit_needs import OUTCOMES, Observed, Said, Step, Try, Want, foreseen, found, run_of
-from reconciler.subjects.units import NAME, NAME_CHARS_MAX, VITAL, Unit, full_name, short_name, why_not
+from reconciler.subjects.listing import first_few
+from reconciler.subjects.unit_needs import Observed, Said, Step, Want, foreseen, found, refusal
+from reconciler.subjects.unit_past import End, Spell, Try, came_about, run_of
+from reconciler.subjects.units import NAME, NAME_CHARS_MAX, VITAL, Unit, folder_of, full_name, short_name
 
 JobVerb = Literal["start", "stop", "restart", "reload"]
 FileVerb = Literal["enable", "disable", "mask", "unmask"]
 
 UNITS_MAX = 50  # a look asks systemd some ten times for each
+LOG_AGAIN_S = 60.0  # what ends over and over mostly says the same
 LOGS_MAX = 3  # in one look and one message: a person reads them, and each takes a process to read
 
 # In this order over all units: what makes room comes first.
 _VERBS = ("unmask", "disable", "enable", "stop", "mask", "restart", "start", "reload")
 _JOBS = frozenset({"start", "stop", "restart", "reload"})
+
+
+@dataclass(frozen=True)
+class Log:
+    """What a unit has written, as it was read."""
+
+    since_us: int  # when its state had last changed then
+    read_s: float  # on the boot clock
+    lines: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,15 +82,15 @@ class Units(Driver, Protocol):
     def nearest(self, name: str) -> str:
         """The installed unit that is called most like it, or nothing."""
 
-    def job(self, verb: JobVerb, unit: str, *, reset: bool) -> str:
-        """Have it done, and wait some time; systemd's word for its end, empty while it goes on.
+    def job(self, verb: JobVerb, unit: str, *, reset: bool) -> End:
+        """Have it done, and wait some time.
 
-        With `reset`, what was counted of its starts is forgotten first. Raises DriverError
-        where nothing was done, as its conditions are not met.
+        With `reset`, what was counted of its starts is forgotten first. Raises OutcomeUnknown
+        where systemd did not say whether it took it on, DriverError where nothing was done.
         """
 
-    def change_file(self, verb: FileVerb, unit: str, *, runtime: bool) -> None:
-        """Change its links in /etc, or in /run; systemd has reloaded when this returns."""
+    def change_file(self, verb: FileVerb, unit: str, *, runtime: bool, reload: bool) -> None:
+        """Change its links in /etc, or in /run; with `reload`, systemd has reloaded when this returns."""
 
 
 _UNIT: Mapping[str, Rules] = {
@@ -136,7 +150,8 @@ class Services(Resource[Desired, Observed, Units], kind="services"):
         super().__init__(driver)
         self._generation = 0
         self._tries: dict[tuple[str, str], Try] = {}
-        self._logs: dict[str, tuple[int, tuple[str, ...]]] = {}  # by id, with when its state changed
+        self._spells: dict[str, Spell] = {}  # by id
+        self._logs: dict[str, Log] = {}  # by id
         self._vital: tuple[int, frozenset[str]] = (-1, VITAL)  # of a generation
 
     @staticmethod
@@ -150,7 +165,7 @@ class Services(Resource[Desired, Observed, Units], kind="services"):
         faults = []
         for written, fields in normal["units"].items():
             name, want = full_name(written), Want(**fields)
-            why = f"means the same as {short_name(name)}" if name in units else _refusal(name, want)
+            why = f"means the same as {short_name(name)}" if name in units else refusal(name, want)
             if why:
                 faults.append(Fault(0, 0, "units", f"{written}: {why}"))
             units[name] = want
@@ -173,8 +188,9 @@ class Services(Resource[Desired, Observed, Units], kind="services"):
             units=units,
             vital=self._stood_on(desired, past.generation),
             tries={} if past.preview else dict(self._tries),
+            spells=dict(self._spells),
             deeds=past.deeds,
-            logs=self._read_logs(desired, units),
+            logs=self._read_logs(desired, units, now_s),
             nearest={name: driver.nearest(name) for name in missing if desired.units[name].present},
         )
 
@@ -185,12 +201,19 @@ class Services(Resource[Desired, Observed, Units], kind="services"):
     @staticmethod
     def plan(desired: Desired, changes: Sequence[Change]) -> tuple[Action, ...]:
         steps = [step for step in changes if isinstance(step, Step)]
-        actions: dict[tuple[str, str], Action] = {}  # a socket may start more than one that is to stop
+        wanted: dict[tuple[str, str], Step] = {}  # a socket may start more than one that is to stop
         for step in sorted(steps, key=lambda step: _VERBS.index(step.verb)):
-            options = dict(step.options) if step.options else None
-            action = Action(step.verb, step.target, Phase.PROGRAMS, step.token, options)
-            actions.setdefault((step.verb, step.target), action)
-        return tuple(actions.values())
+            wanted.setdefault((step.verb, step.target), step)
+        actions: list[Action] = []
+        for step in wanted.values():
+            options = dict(step.options) if step.options else {}
+            if step.verb not in _JOBS:
+                # Only after the last of several: systemd reads all its files anew.
+                options["reload"] = True
+                if actions and actions[-1].verb not in _JOBS:
+                    actions[-1].value["reload"] = False
+            actions.append(Action(step.verb, step.target, Phase.PROGRAMS, step.token, options or None))
+        return tuple(actions)
 
     @staticmethod
     def foresee(observed: Observed, action: Action) -> Observed:
@@ -205,21 +228,27 @@ class Services(Resource[Desired, Observed, Units], kind="services"):
         said = [each for each in found(desired.units, observed) if isinstance(each, Said)]
         words = {what: [each.words for each in said if each.what == what] for what in _PRESSING}
         if changes:
-            return Verdict(False, "Drifted", _joined([*words["trouble"], *map(_drift, changes)]))
+            return Verdict(False, "Drifted", _listed([*words["trouble"], *map(_drift, changes)]))
         if words["trouble"]:
             reason = next(each.reason for each in said if each.what == "trouble")
-            return Verdict(False, reason, _joined(words["trouble"]), failed=True)
+            return Verdict(False, reason, _listed(words["trouble"]), failed=True)
         if words["wait"]:
-            return Verdict(False, "Waiting", _joined(words["wait"]), waiting=True)
+            return Verdict(False, "Waiting", _listed(words["wait"]), waiting=True)
         if words["unknown"]:
-            return Verdict(False, "OutcomeUnknown", _joined(words["unknown"]))
+            return Verdict(False, "OutcomeUnknown", _listed(words["unknown"]), failed=True)
         count = "1 unit" if len(desired.units) == 1 else f"{len(desired.units)} units"
-        return Verdict(True, "InSync", _joined([count, *words["note"]]))
+        return Verdict(True, "InSync", _listed([count, *words["note"]]))
+
+    @staticmethod
+    def touches(desired: Desired) -> tuple[Touch, ...]:
+        return tuple(Touch("path", folder) for name in desired.units if (folder := folder_of(name)))
 
     @staticmethod
     def due_s(desired: Desired, observed: Observed) -> float | None:
         times = [each.again_s for each in observed.tries.values() if not each.given_up]
-        return min((time_s for time_s in times if time_s > observed.boot_clock_s), default=None)
+        now_s = observed.boot_clock_s
+        times += [each.over_s for each in observed.spells.values() if each.restless(now_s)]
+        return min((time_s for time_s in times if time_s > now_s), default=None)
 
     @staticmethod
     def show(observed: Observed) -> Json:
@@ -233,7 +262,11 @@ class Services(Resource[Desired, Observed, Units], kind="services"):
         return tuple(
             Notice("UnitFailed", f"{short_name(unit.id)}{run_of(unit)}")
             for name, unit in after.units.items()
-            if unit.active == "failed" and name in old and old[name].active != "failed"
+            if unit.active == "failed"
+            and name in old
+            and old[name].active != "failed"
+            # The condition has told of it, and each round would push another event out.
+            and not after.restless(unit)
         )
 
     def act(self, action: Action) -> None:
@@ -244,18 +277,26 @@ class Services(Resource[Desired, Observed, Units], kind="services"):
         attempt = Try(count, now_s, self._generation)
         self._tries[key] = attempt  # first: whatever becomes of it, it was tried
         try:
-            outcome = _do(driver, action)
+            end = _do(driver, action)
         except DriverError as error:
             self._tries[key] = replace(attempt, why=str(error))
             if action.token:
                 raise  # or the token would count as spent
             return  # it costs this unit, and no other one; the second look says so
-        self._tries[key] = replace(attempt, why=OUTCOMES.get(outcome, ""))
+        self._tries[key] = replace(attempt, why=end.why)
+        if action.token and action.verb == "start" and end.outcome == "skipped":
+            raise DriverError(f"cannot start {action.target}: {end.why}")  # nothing was done
 
     def _remember(self, units: Mapping[str, Unit], now_s: float) -> None:
-        """Forget tries that no other one would follow on, and note which units systemd has given up."""
+        """Forget tries that no other one would follow on, and note what has come of the others."""
         generation = self._generation
-        self._tries = {key: each for key, each in self._tries.items() if each.lasts(generation, now_s)}
+        by_id = {unit.id: unit for unit in units.values()}
+        self._spells = {id: Spell.of(unit, self._spells.get(id), now_s) for id, unit in by_id.items()}
+        self._tries = {
+            (verb, id): replace(each, held=True) if id in by_id and came_about(verb, by_id[id]) else each
+            for (verb, id), each in self._tries.items()
+            if each.lasts(generation, now_s)
+        }
         for unit in units.values():
             tried = self._tries.get(("start", unit.id))
             if tried and unit.up and tried.given_up:
@@ -270,47 +311,41 @@ class Services(Resource[Desired, Observed, Units], kind="services"):
             self._vital = generation, VITAL | self.driver.vital()
         return self._vital[1]
 
-    def _read_logs(self, desired: Desired, units: Mapping[str, Unit]) -> Mapping[str, tuple[str, ...]]:
-        """Of those that should run and do not; of each once for each change of its state."""
+    def _read_logs(
+        self, desired: Desired, units: Mapping[str, Unit], now_s: float
+    ) -> Mapping[str, tuple[str, ...]]:
+        """Of those that should run and do not; of each once for each change, or once a minute."""
         failing = [
             unit
             for name, unit in units.items()
             if desired.units[name].state == "running"
-            and (unit.active == "failed" or unit.sub == "auto-restart")
+            and (unit.active == "failed" or unit.sub == "auto-restart" or self._is_restless(unit, now_s))
         ]
         logs = {}
         for unit in failing[:LOGS_MAX]:
-            at_us, lines = self._logs.get(unit.id, (-1, ()))
-            logs[unit.id] = unit.since_us, lines if at_us == unit.since_us else self.driver.log(unit)
+            log = self._logs.get(unit.id)
+            recent = log and self._is_restless(unit, now_s) and now_s < log.read_s + LOG_AGAIN_S
+            if log is None or not (recent or log.since_us == unit.since_us):
+                log = Log(unit.since_us, now_s, self.driver.log(unit))
+            logs[unit.id] = log
         self._logs = logs
-        return {id: lines for id, (_, lines) in logs.items()}
+        return {id: log.lines for id, log in logs.items()}
+
+    def _is_restless(self, unit: Unit, now_s: float) -> bool:
+        return unit.id in self._spells and self._spells[unit.id].restless(now_s)
 
 
+_listed = partial(first_few, most=LOGS_MAX, between="; ")
 _PRESSING = ("trouble", "wait", "unknown", "note")
 
 
-def _refusal(name: str, want: Want) -> str:
-    """Why a unit cannot be wanted so, or nothing."""
-    if why := why_not(name):
-        return why
-    if want == Want():
-        return "says nothing: write its state, enabled or masked"
-    if want.takes_away and name in VITAL:
-        return "is not to be stopped, disabled, masked or restarted: the agent stands on it"
-    tokens = [verb for verb in ("restart", "reload") if getattr(want, verb)]
-    if tokens and want.state != "running":
-        return f"{tokens[0]} goes only with state: running"
-    if want.masked and want.state == "running":
-        return "what is masked cannot be running"
-    return "what is masked cannot be enabled" if want.masked and want.enabled else ""
-
-
-def _do(driver: Units, action: Action) -> str:
+def _do(driver: Units, action: Action) -> End:
     options: Mapping[str, bool] = action.value or {}
     if action.verb in _JOBS:
         return driver.job(cast(JobVerb, action.verb), action.target, reset=options.get("reset", False))
-    driver.change_file(cast(FileVerb, action.verb), action.target, runtime=options.get("runtime", False))
-    return ""
+    verb, runtime = cast(FileVerb, action.verb), options.get("runtime", False)
+    driver.change_file(verb, action.target, runtime=runtime, reload=options.get("reload", True))
+    return End("done")
 
 
 def _drift(change: Change) -> str:
@@ -318,11 +353,6 @@ def _drift(change: Change) -> str:
     if change.field in ("restart", "reload"):
         return f"{name}: {change.field} {change.want} is still to be done"
     return f"{name} is {change.have}, not {change.want}"
-
-
-def _joined(words: Sequence[str]) -> str:
-    more = f"; and {len(words) - LOGS_MAX} more" if len(words) > LOGS_MAX else ""
-    return "; ".join(words[:LOGS_MAX]) + more
 
 
 def _shown(unit: Unit) -> dict[str, Json]:

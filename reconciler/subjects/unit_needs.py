@@ -5,19 +5,11 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from reconciler.resource import Action, Change, Deed
-from reconciler.subjects.units import EVERYTHING, VITAL, Unit, is_power, short_name
+from reconciler.subjects.unit_past import Spell, Try, run_of
+from reconciler.subjects.units import EVERYTHING, MASKED, VITAL, Unit, is_power, short_name, why_not
 
 State = Literal["running", "stopped"]
 
-TRY_FIRST_S = 1.0  # doubled with each try
-TRY_MAX_S = 300.0  # who mends something waits no longer than this
-FORGET_S = 600.0  # what has run for so long did start
-OUTCOMES: Mapping[str, str] = {
-    "dependency": "a unit that it needs did not start",
-    "timeout": "it was not ready in time",
-    "canceled": "another job took its place",
-    "skipped": "its conditions are not met",
-}
 _CANNOT_ENABLE: Mapping[str, str] = {
     "static": "it has no [Install] section: other units start it, or nobody",
     "indirect": "its [Install] section only names other units",
@@ -27,7 +19,6 @@ _CANNOT_ENABLE: Mapping[str, str] = {
     "": "it has no file",
 }
 _REASONS: Mapping[str, str] = {"start": "NotStarted", "restart": "NotStarted", "stop": "NotStopped"}
-_MASKED = ("masked", "masked-runtime")
 _CHARS_MAX = 800  # of one unit's words; the condition has room for some
 
 
@@ -51,25 +42,6 @@ class Want:
         return self.state == "stopped" or self.enabled is False or self.masked is True or bool(self.restart)
 
 
-@dataclass(frozen=True)
-class Try:
-    """How often something was done to a unit in this generation, and what came of it at last."""
-
-    count: int
-    at_s: float  # on the boot clock
-    generation: int
-    why: str = ""  # it did not come about, as far as systemd said
-    given_up: bool = False  # systemd has: it was started too often
-
-    @property
-    def again_s(self) -> float:
-        return self.at_s + min(TRY_MAX_S, TRY_FIRST_S * 2.0 ** min(self.count - 1, 16))
-
-    def lasts(self, generation: int, now_s: float) -> bool:
-        """Whether another try would follow on this one."""
-        return self.generation == generation and (self.given_up or now_s <= self.at_s + FORGET_S)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Observed:
     """The units of the document, and what was done to them."""
@@ -80,12 +52,17 @@ class Observed:
     units: Mapping[str, Unit] = field(default_factory=dict)  # by full name, as written
     vital: frozenset[str] = VITAL  # ids of what the agent stands on
     tries: Mapping[tuple[str, str], Try] = field(default_factory=dict)  # by verb and id
+    spells: Mapping[str, Spell] = field(default_factory=dict)  # by id
     deeds: Mapping[str, Deed] = field(default_factory=dict)
     logs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by id, of those that do not run
     nearest: Mapping[str, str] = field(default_factory=dict)  # of names that there are not
 
     def spent(self, token: str) -> bool:
         return token in self.deeds and self.deeds[token].spent
+
+    def restless(self, unit: Unit) -> bool:
+        """Whether it ends and is started again, over and over."""
+        return unit.id in self.spells and self.spells[unit.id].restless(self.boot_clock_s)
 
 
 @dataclass(frozen=True)
@@ -107,6 +84,28 @@ class Said:
 
 
 Found = Step | Said
+
+
+def refusal(name: str, want: Want) -> str:
+    """Why a unit cannot be wanted so, or nothing."""
+    if why := why_not(name):
+        return why
+    if want == Want():
+        return "says nothing: write its state, enabled or masked"
+    if want.takes_away and name in VITAL:
+        return "is not to be stopped, disabled, masked or restarted: the agent stands on it"
+    tokens = [verb for verb in ("restart", "reload") if getattr(want, verb)]
+    if tokens and want.state != "running":
+        return f"{tokens[0]} goes only with state: running"
+    if want.masked and want.state == "running":
+        return "what is masked cannot be running"
+    return "what is masked cannot be enabled" if want.masked and want.enabled else ""
+
+
+def deed_of(verb: str, unit: Unit, token: str) -> str:
+    """By the unit's id, whatever name is written; what would be taken for the end of the id is escaped."""
+    id = unit.id.replace("\\", r"\x5c").replace(":", r"\x3a")
+    return f"{verb}:{id}:{token}"
 
 
 def found(wants: Mapping[str, Want], observed: Observed) -> list[Found]:
@@ -137,6 +136,9 @@ def _put_off(step: Step, unit: Unit, observed: Observed) -> Found:
         return Said("trouble", words, "GivenUp")
     if observed.boot_clock_s >= tried.again_s:
         return step
+    if tried.held and step.verb != "start" and not tried.why:
+        undone = f"{step.verb} was done, and undone since"
+        return Said("trouble", _why(unit, observed, undone), "Undone")
     return Said("trouble", _why(unit, observed, tried.why), _REASONS.get(step.verb, "NotChanged"))
 
 
@@ -160,20 +162,22 @@ def _of_unit(
     if want.state == "stopped":
         yield from _stopped(unit, wants, observed)
     if want.state == "running":
-        yield from _running(name, want, unit, observed)
+        yield from _running(want, unit, observed)
 
 
 def _masked(want: Want, unit: Unit) -> Iterator[Found]:
-    if want.masked is True and unit.file != "masked":
-        have = unit.file or "without a file"
+    # Before systemd has reloaded it may know nothing of it.
+    if want.masked is True and not (unit.file == unit.load == "masked"):
+        have = "not reloaded" if unit.file == "masked" else unit.file or "without a file"
         yield Step(unit.id, "masked", "masked", have, "mask", options={"runtime": False})
-    if want.masked is False and unit.file in _MASKED:
+    if want.masked is False and (unit.file in MASKED or unit.load == "masked"):
         runtime = unit.file == "masked-runtime"
-        yield Step(unit.id, "masked", "unmasked", unit.file, "unmask", options={"runtime": runtime})
+        have = unit.file if unit.file in MASKED else "not reloaded"
+        yield Step(unit.id, "masked", "unmasked", have, "unmask", options={"runtime": runtime})
 
 
 def _enabled(want: Want, unit: Unit) -> Iterator[Found]:
-    masked = unit.file in _MASKED and want.masked is not False
+    masked = unit.file in MASKED and want.masked is not False
     if want.enabled is True and unit.file != "enabled":
         if masked:
             words = f"{short_name(unit.id)} cannot be enabled: it is masked, and the document leaves it so"
@@ -208,8 +212,8 @@ def _stopped(unit: Unit, wants: Mapping[str, Want], observed: Observed) -> Itera
         yield Step(unit.id, "state", "stopped", _now(unit), "stop")
 
 
-def _running(name: str, want: Want, unit: Unit, observed: Observed) -> Iterator[Found]:
-    freed = unit.file in _MASKED and want.masked is False  # by the step before
+def _running(want: Want, unit: Unit, observed: Observed) -> Iterator[Found]:
+    freed = "masked" in unit.file + unit.load and want.masked is False  # by the step before
     if not unit.up and unit.load != "loaded" and not freed:
         why = "it is masked" if unit.load == "masked" else unit.trouble or unit.load
         reason = "Masked" if unit.load == "masked" else "BadUnit"
@@ -217,9 +221,10 @@ def _running(name: str, want: Want, unit: Unit, observed: Observed) -> Iterator[
         return
     if unit.under_way and not unit.up:
         logs = _logs(unit, observed) if unit.sub == "auto-restart" else ""
-        yield Said("wait", f"{short_name(unit.id)} is {_now(unit)}{logs}")
+        waits = Said("wait", f"{short_name(unit.id)} is {_now(unit)}{logs}")
+        yield _restless(unit, observed) if observed.restless(unit) else waits
         return
-    restart = f"restart:{name}:{want.restart}"
+    restart = deed_of("restart", unit, want.restart)
     if want.restart and not observed.spent(restart):
         yield Step(unit.id, "restart", want.restart, "not done", "restart", restart, _reset(unit, observed))
         return
@@ -227,11 +232,13 @@ def _running(name: str, want: Want, unit: Unit, observed: Observed) -> Iterator[
         words = f"whether {short_name(unit.id)} was restarted for {want.restart} is not known"
         yield Said("unknown", words)
     if unit.up:
-        yield from _reloaded(name, want, unit, observed)
+        if observed.restless(unit):
+            yield _restless(unit, observed)
+        yield from _reloaded(want, unit, observed)
     elif unit.active == "inactive" and unit.on_call:
         yield Said("note", f"{short_name(unit.id)} waits for {', '.join(unit.on_call)}")
     elif unit.passing:
-        yield _passed(name, unit, observed)
+        yield _passed(unit, observed)
     elif "start" not in unit.can and not freed:
         words = f"{short_name(unit.id)} cannot be started by hand: other units start it"
         yield Said("trouble", words, "NotStarted")
@@ -239,9 +246,16 @@ def _running(name: str, want: Want, unit: Unit, observed: Observed) -> Iterator[
         yield Step(unit.id, "state", "running", _now(unit), "start", options=_reset(unit, observed))
 
 
-def _passed(name: str, unit: Unit, observed: Observed) -> Found:
+def _restless(unit: Unit, observed: Observed) -> Said:
+    """In words that stay the same, whether it happens to be up at this look or not."""
+    ended = observed.spells[unit.id].ended
+    words = f"{short_name(unit.id)} ends, and systemd starts it again and again{ended}{_logs(unit, observed)}"
+    return Said("trouble", words[:_CHARS_MAX], "Restarting")
+
+
+def _passed(unit: Unit, observed: Observed) -> Found:
     """A oneshot that does not stay active: it runs once in each boot, unless somebody had it run."""
-    token = f"start:{name}@{observed.boot_id}"
+    token = deed_of("start", unit, observed.boot_id)
     if unit.active == "inactive" and (unit.ran or observed.spent(token)):
         return Said("note", f"{short_name(unit.id)} has run")
     if observed.spent(token):
@@ -250,14 +264,17 @@ def _passed(name: str, unit: Unit, observed: Observed) -> Found:
     return Step(unit.id, "state", "running", _now(unit), "start", token, _reset(unit, observed))
 
 
-def _reloaded(name: str, want: Want, unit: Unit, observed: Observed) -> Iterator[Found]:
-    token = f"reload:{name}:{want.reload}"
+def _reloaded(want: Want, unit: Unit, observed: Observed) -> Iterator[Found]:
+    token = deed_of("reload", unit, want.reload)
     if not want.reload:
         return
     if observed.spent(token):
         if observed.deeds[token].state == "begun":
             words = f"whether {short_name(unit.id)} was reloaded for {want.reload} is not known"
             yield Said("unknown", words)
+        elif unit.reloaded != "success":
+            words = f"{short_name(unit.id)} was reloaded for {want.reload} and failed at it ({unit.reloaded})"
+            yield Said("trouble", words, "NotReloaded")
     elif "reload" not in unit.can:
         words = f"{short_name(unit.id)} cannot reload: its unit has no ExecReload="
         yield Said("trouble", words, "CannotReload")
@@ -275,13 +292,6 @@ def _reset(unit: Unit, observed: Observed) -> Mapping[str, bool] | None:
 def _now(unit: Unit) -> str:
     state = unit.active if unit.sub in (unit.active, "dead") else f"{unit.active} ({unit.sub})"
     return f"{state}, to {unit.job}" if unit.job else state
-
-
-def run_of(unit: Unit) -> str:
-    """How its last run ended: ` (exit-code, status 1)`, or nothing."""
-    parts = [unit.result if unit.result != "success" else "", unit.exit if unit.active == "failed" else ""]
-    said = ", ".join(part for part in parts if part)
-    return f" ({said})" if said else ""
 
 
 def _why(unit: Unit, observed: Observed, why: str) -> str:
@@ -304,7 +314,8 @@ def foreseen(unit: Unit, action: Action) -> Unit:
         case "start" | "restart" if unit.passing:
             return replace(unit, active="inactive", sub="dead", job="", result="success", ran=True)
         case "start" | "restart":
-            return replace(unit, active="active", sub="running", job="", result="success", restarts=0)
+            unit = replace(unit, active="active", sub="running", job="", restarts=0)
+            return replace(unit, result="success", reloaded="success")
         case "stop":
             return replace(unit, active="inactive", sub="dead", job="")
         case "enable":

@@ -35,6 +35,7 @@ _POWER = re.compile(
     r"(?:systemd-(?:poweroff|reboot|halt|kexec|exit|soft-reboot|suspend|hibernate|hybrid-sleep"
     r"|suspend-then-hibernate)|emergency|rescue)\.service"
 )
+MASKED = ("masked", "masked-runtime")
 EVERYTHING = frozenset({"start", "stop", "reload"})
 _UP = frozenset({"active", "reloading", "refreshing"})
 _ON_THE_WAY = frozenset({"activating", "deactivating", "maintenance"})
@@ -56,6 +57,7 @@ class Unit:
     can: frozenset[str] = EVERYTHING
     callers: Mapping[str, str] = field(default_factory=dict)  # active units that start it, with their `sub`
     result: str = "success"  # of its last run
+    reloaded: str = "success"  # of its last reload, while it is up
     exit: str = ""  # how its main process ended: status 1, signal 9
     passing: bool = False  # a oneshot that does not stay active once it has done its work
     ran: bool = False  # its main process has ended since the unit was loaded
@@ -92,6 +94,22 @@ def short_name(name: str) -> str:
 
 def type_of(name: str) -> str:
     return name.rpartition(".")[2]
+
+
+def object_path(name: str) -> str:
+    """Where systemd keeps a unit on the bus; sd_bus_path_encode(3)."""
+    encoded = re.sub(rb"^[0-9]|[^A-Za-z0-9]", lambda found: b"_%02x" % ord(found[0]), name.encode())
+    return f"/org/freedesktop/systemd1/unit/{encoded.decode()}"
+
+
+def folder_of(name: str) -> str:
+    """What a mount or automount is for, or nothing; systemd-escape(1)."""
+    prefix, _, kind = name.rpartition(".")
+    if kind not in ("mount", "automount"):
+        return ""
+    path = b"/" + prefix.strip("-").replace("-", "/").encode()
+    unescaped = re.sub(rb"\\x([0-9a-f]{2})", lambda found: bytes([int(found[1], 16)]), path)
+    return unescaped.decode(errors="replace")
 
 
 def why_not(name: str) -> str:

@@ -1,84 +1,21 @@
-"""Units brought about, with a systemd in memory."""
+"""Units brought about, and how they are written."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from reconciler.documents import read
-from reconciler.errors import DriverError, InvalidSpec
-from reconciler.resource import Action, Deed, Past, Phase
-from reconciler.resources.services import Desired, FileVerb, JobVerb, Services, Units
+from reconciler.errors import InvalidSpec
+from reconciler.resource import Past
+from reconciler.resources.services import Desired, Services
 from reconciler.subjects.unit_needs import Observed, Said, Want, found
 from reconciler.subjects.units import VITAL, Unit
+from tests.resources.services_fake import FAILED, UP, WEB, guest
 
-WEB = Unit(name="web.service", id="web.service", file="disabled")
-UP = replace(WEB, active="active", sub="running")
-FAILED = replace(WEB, active="failed", sub="failed", result="exit-code", exit="status 1", since_us=7)
 RUNNING = Desired(units={"web.service": Want(state="running")})
 PAST = Past(generation=1, boot_id="boot")
-
-
-@dataclass
-class FakeUnits:
-    """A systemd in memory: whatever is asked for succeeds, unless `outcomes` says otherwise."""
-
-    held: dict[str, Unit] = field(default_factory=dict)
-    outcomes: dict[str, str] = field(default_factory=dict)  # of verbs: failed, timeout, ...
-    refuses: set[str] = field(default_factory=set)  # verbs
-    heard: list[tuple[str, str]] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
-    now_s: float = 1000.0
-    own: frozenset[str] = frozenset()
-    failed: Unit = FAILED  # what becomes of a start that fails
-
-    @classmethod
-    def available(cls) -> bool:
-        return True
-
-    def boot_clock_s(self) -> float:
-        return self.now_s
-
-    def units(self, names: Sequence[str], *, follow: bool) -> tuple[Unit, ...]:
-        self.asked.append(f"units {len(names)} {follow}")
-        return tuple(self.held.get(name, Unit(name=name, id=name, load="not-found")) for name in names)
-
-    def vital(self) -> frozenset[str]:
-        self.asked.append("vital")
-        return self.own
-
-    def log(self, unit: Unit) -> tuple[str, ...]:
-        self.asked.append(f"log {unit.id}")
-        return ("out of cheese",)
-
-    def nearest(self, name: str) -> str:
-        return "web.service"
-
-    def job(self, verb: JobVerb, unit: str, *, reset: bool) -> str:
-        self.heard.append(("reset and start" if reset else verb, unit))
-        if verb in self.refuses:
-            raise DriverError(f"cannot {verb} {unit}: no")
-        outcome = self.outcomes.get(verb, "done")
-        if unit in self.held:
-            after = replace(self.failed, name=unit, id=unit) if outcome == "failed" else self.held[unit]
-            active = "inactive" if verb == "stop" else "active"
-            self.held[unit] = after if outcome != "done" else replace(after, active=active, result="success")
-        return outcome
-
-    def change_file(self, verb: FileVerb, unit: str, *, runtime: bool) -> None:
-        self.heard.append((verb, unit))
-        if verb in self.refuses:
-            raise DriverError(f"cannot {verb} {unit}: no")
-        files = {"enable": "enabled", "disable": "disabled", "mask": "masked", "unmask": "disabled"}
-        self.held[unit] = replace(self.held[unit], file=files[verb])
-
-
-def guest(*units: Unit) -> tuple[FakeUnits, Services]:
-    fake = FakeUnits({unit.name: unit for unit in units})
-    port: Units = fake
-    return fake, Services(port)
 
 
 def go(kind: Services, desired: Desired, past: Past = PAST) -> Observed:
@@ -104,11 +41,11 @@ def test_brings_about_what_is_written_and_then_keeps_still() -> None:
     )
     observed = go(kind, desired)
     # What makes room comes first, over all units.
-    order = [("disable", "cron.service"), ("enable", "web.service")]
+    order = [("disable", "cron.service"), ("enable", "web.service"), ("daemon-reload", "")]
     assert fake.heard == [*order, ("stop", "cron.service"), ("start", "web.service")]
     assert verdict(desired, observed) == ("InSync", "2 units")
     go(kind, desired)
-    assert len(fake.heard) == 4
+    assert len(fake.heard) == 5
 
 
 def test_an_unmanaged_kind_looks_at_nothing() -> None:
@@ -183,26 +120,6 @@ def test_another_document_begins_anew() -> None:
     go(kind, RUNNING)
     go(kind, RUNNING, replace(PAST, generation=2))
     assert fake.heard == [("reset and start", "web.service")] * 2
-
-
-def test_a_token_that_could_not_be_used_is_not_spent() -> None:
-    fake, kind = guest(UP)
-    fake.refuses = {"restart"}
-    desired = Desired(units={"web.service": Want(state="running", restart="v2")})
-    kind.observe(desired, PAST)
-    with pytest.raises(DriverError):
-        kind.act(Action("restart", "web.service", Phase.PROGRAMS, "restart:web.service:v2"))
-    assert verdict(desired, kind.observe(desired, PAST)) == (
-        "NotStarted",
-        "web is active (running): cannot restart web.service: no",
-    )
-
-
-def test_whether_it_was_restarted_may_not_be_known() -> None:
-    _, kind = guest(UP)
-    desired = Desired(units={"web.service": Want(state="running", restart="v2")})
-    past = replace(PAST, deeds={"restart:web.service:v2": Deed("begun", "boot", 1)})
-    assert verdict(desired, kind.observe(desired, past))[0] == "OutcomeUnknown"
 
 
 def test_a_preview_leaves_no_trace() -> None:

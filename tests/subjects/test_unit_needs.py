@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from reconciler.resource import Deed
-from reconciler.subjects.unit_needs import Observed, Said, Step, Try, Want, found
+from reconciler.subjects.unit_needs import Observed, Said, Step, Want, deed_of, found
+from reconciler.subjects.unit_past import Spell, Try
 from reconciler.subjects.units import VITAL, Unit
 
 WEB = Unit(name="web.service", id="web.service", file="disabled")
@@ -16,7 +17,7 @@ CALLED = replace(WEB, callers={"web.socket": "listening"})
 RUNNING, STOPPED = Want(state="running"), Want(state="stopped")
 RESTART = Want(state="running", restart="v2")
 RESTARTED = "restart:web.service:v2"
-RAN = "start:web.service@boot"
+RAN = "start:web.service:boot"
 
 
 def seen(unit: Unit, **more: object) -> Observed:
@@ -77,6 +78,16 @@ def said(want: Want, observed: Observed) -> list[tuple[str, str]]:
             Want(masked=True), replace(WEB, file="masked-runtime"), ["mask"], id="masked until a reboot"
         ),
         pytest.param(Want(masked=False), WEB, [], id="not masked"),
+        pytest.param(Want(masked=True), replace(WEB, file="masked", load="masked"), [], id="masked for good"),
+        pytest.param(
+            Want(masked=True), replace(WEB, file="masked"), ["mask"], id="masked, and systemd does not know"
+        ),
+        pytest.param(
+            Want(masked=False, state="running"),
+            replace(WEB, load="masked"),
+            ["unmask", "start"],
+            id="unmasked, and systemd does not know",
+        ),
         pytest.param(
             Want(state="running", masked=False, enabled=True),
             replace(WEB, file="masked", load="masked", can=frozenset()),
@@ -203,6 +214,27 @@ def test_once_for_each_token(want: Want, unit: Unit, token: str) -> None:
     assert said(want, begun) != []
 
 
+def test_a_reload_that_failed_is_said_and_not_repeated() -> None:
+    failed = seen(replace(UP, reloaded="exit-code"), deeds=deed("reload:web.service:v2"))
+    (each,) = found({"web.service": Want(state="running", reload="v2")}, failed)
+    words = "web was reloaded for v2 and failed at it (exit-code)"
+    assert each == Said("trouble", words, "NotReloaded")
+    assert found({"web.service": RUNNING}, failed) == []
+
+
+def test_a_token_belongs_to_the_unit_whatever_it_is_called() -> None:
+    alias = replace(UP, name="httpd.service")
+    by_alias = seen(alias, deeds=deed(RESTARTED))
+    assert found({"httpd.service": RESTART}, by_alias) == []
+    assert [type(each) for each in found({"httpd.service": RESTART}, seen(alias))] == [Step]
+
+
+def test_no_two_units_and_tokens_share_a_deed() -> None:
+    rows = [("a.service", "b.service:v"), ("a.service:b.service", "v"), (r"a.service\x3ab.service", "v")]
+    deeds = {deed_of("restart", replace(WEB, id=id), token) for id, token in rows}
+    assert len(deeds) == len(rows)
+
+
 def test_after_a_restart_that_failed_it_is_started() -> None:
     assert steps(RESTART, seen(FAILED, deeds=deed(RESTARTED))) == [("start", "web.service")]
 
@@ -257,3 +289,36 @@ def test_a_new_document_forgets_what_systemd_counted() -> None:
     assert step.options is None
     given_up = seen(FAILED, tries=tried(1, 0, given_up=True))
     assert "given up until the document changes" in said(RUNNING, given_up)[0][1]
+
+
+def test_what_was_done_and_undone_is_no_failure_to_do_it() -> None:
+    stopped = {("stop", "web.service"): Try(6, 999, 1, held=True)}
+    (each,) = found({"web.service": STOPPED}, seen(UP, tries=stopped))
+    assert each == Said("trouble", "web is active (running): stop was done, and undone since", "Undone")
+    refused = {("stop", "web.service"): Try(6, 999, 1, held=True, why="no")}
+    (each,) = found({"web.service": STOPPED}, seen(UP, tries=refused))
+    assert isinstance(each, Said)
+    assert each.reason == "NotStopped"
+
+
+RESTLESS = {"web.service": Spell(4, 9, 900, " (exit-code, status 1)")}
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        pytest.param(UP, id="up just now"),
+        pytest.param(replace(WEB, active="activating", sub="auto-restart"), id="waits to be started again"),
+        pytest.param(replace(WEB, active="activating", sub="start"), id="starts"),
+    ],
+)
+def test_what_comes_back_over_and_over_is_trouble_in_the_same_words(unit: Unit) -> None:
+    restless = seen(unit, spells=RESTLESS, logs={"web.service": ("out of cheese",)})
+    (each,) = found({"web.service": RUNNING}, restless)
+    words = "web ends, and systemd starts it again and again (exit-code, status 1); it said: out of cheese"
+    assert each == Said("trouble", words, "Restarting")
+    assert found({"web.service": STOPPED}, seen(WEB, spells=RESTLESS)) == []
+
+
+def test_a_token_is_used_for_what_comes_back_over_and_over() -> None:
+    assert steps(RESTART, seen(UP, spells=RESTLESS)) == [("restart", "web.service")]

@@ -4,7 +4,18 @@ import re
 
 import pytest
 
-from reconciler.subjects.units import NAME, Unit, full_name, is_power, nearest, short_name, type_of, why_not
+from reconciler.subjects.units import (
+    NAME,
+    Unit,
+    folder_of,
+    full_name,
+    is_power,
+    nearest,
+    object_path,
+    short_name,
+    type_of,
+    why_not,
+)
 
 
 @pytest.mark.parametrize(
@@ -97,3 +108,30 @@ def test_who_is_on_call() -> None:
 def test_the_nearest_name() -> None:
     assert nearest("ngnix.service", ["nginx.service", "cron.service"]) == "nginx.service"
     assert nearest("zzz.service", ["nginx.service"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("getty@tty1.service", "getty_40tty1_2eservice"),
+        ("3-a_b.timer", "_33_2da_5fb_2etimer"),
+        ("a3.path", "a3_2epath"),
+        ("ä.service", "_c3_a4_2eservice"),
+    ],
+)
+def test_paths_are_systemds(name: str, path: str) -> None:
+    assert object_path(name) == f"/org/freedesktop/systemd1/unit/{path}"
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("-.mount", "/"),
+        ("home.mount", "/home"),
+        (r"srv-a\x2db-c\xc3\xa4.automount", "/srv/a-b/cä"),
+        ("home.service", ""),
+        ("dev-sda1.swap", ""),
+    ],
+)
+def test_folders_of_mounts(name: str, folder: str) -> None:
+    assert folder_of(name) == folder

@@ -5,14 +5,16 @@ import select
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing, suppress
+from dataclasses import replace
 from typing import Any, Protocol
 
-from reconciler.errors import DriverError
-from reconciler.facilities.dbus import Bus, BusError, NoAnswer, Peer
+from reconciler.errors import DriverError, OutcomeUnknown
+from reconciler.facilities.dbus import Bus, BusError, Call, NoAnswer, Peer
 from reconciler.facilities.unit_log import last_lines
 from reconciler.resource import Watch
 from reconciler.resources.services import FileVerb, JobVerb, Units
-from reconciler.subjects.units import Unit, nearest, type_of
+from reconciler.subjects.unit_past import End
+from reconciler.subjects.units import Unit, nearest, object_path, type_of
 
 _NAME = "org.freedesktop.systemd1"
 _ROOT = "/org/freedesktop/systemd1"
@@ -35,6 +37,7 @@ _PILLARS_MAX = 64  # of all that these stand on in turn; some 20 on Debian
 _JOB_S = 25.0  # then it goes on without us; nearly every unit starts within it
 _RELOAD_S = 20.0  # generators run, on a busy guest
 _LOG_S = 3.0
+_OF_SERVICES = ("ExecMainCode", "ExecMainStatus", "NRestarts", "Type", "RemainAfterExit")
 _EXITS: Mapping[int, str] = {1: "status", 2: "signal", 3: "signal"}  # CLD_EXITED, KILLED, DUMPED
 
 
@@ -74,15 +77,24 @@ class Systemd1Units(Units):
                 self._bus.expect()
             return ()
         _subscribe(self._bus)
-        paths = {name: str(self._bus.call(_MANAGER, "LoadUnit", "s", name)[0]) for name in names}
-        callers = {name: self._get(path, "Unit", "TriggeredBy") for name, path in paths.items()}
+        loaded = self._bus.call_all([Call(_MANAGER, "LoadUnit", "s", (name,)) for name in names])
+        paths = {n: str(body[0]) for n, body in zip(names, loaded, strict=True) if isinstance(body, tuple)}
+        asked = [_get(path, "Unit", "TriggeredBy") for path in paths.values()]
+        callers = dict(zip(paths.values(), map(_value, self._bus.call_all(asked)), strict=True))
         theirs = sorted({caller for of_one in callers.values() for caller in of_one})
         if follow:
-            self._bus.expect(*_FILES, *map(_changes_of, {*paths.values(), *map(path_of, theirs)}))
+            self._bus.expect(*_FILES, *map(_changes_of, {*paths.values(), *map(object_path, theirs)}))
         up = self._active(theirs)
+        looked = self._look([*dict.fromkeys(paths.values())])
         return tuple(
-            self._unit(name, path, {caller: up[caller] for caller in callers[name] if caller in up})
-            for name, path in paths.items()
+            replace(
+                looked[paths[name]],
+                name=name,
+                callers={caller: up[caller] for caller in callers[paths[name]] if caller in up},
+            )
+            if name in paths
+            else Unit(name=name, id=name, load="error", trouble=str(body), can=frozenset())
+            for name, body in zip(names, loaded, strict=True)
         )
 
     def vital(self) -> frozenset[str]:
@@ -91,7 +103,7 @@ class Systemd1Units(Units):
         open_names = [*_PILLARS]
         with suppress(BusError):  # the agent may run outside of any unit
             (path,) = self._bus.call(_MANAGER, "GetUnitByPID", "u", os.getpid())
-            open_names.insert(0, str(self._get(path, "Unit", "Id")))
+            open_names.insert(0, str(self._ask(path, "Id")))
         while open_names and len(known) < _PILLARS_MAX:
             name = open_names.pop(0)
             if name in known:
@@ -100,7 +112,7 @@ class Systemd1Units(Units):
             with suppress(BusError):  # not loaded: nothing stands on it
                 (path,) = self._bus.call(_MANAGER, "GetUnit", "s", name)
                 for relation in _STANDS_ON:
-                    open_names += self._get(path, "Unit", relation)
+                    open_names += self._ask(path, relation)
         return frozenset(known)
 
     def log(self, unit: Unit) -> tuple[str, ...]:
@@ -111,31 +123,20 @@ class Systemd1Units(Units):
         (rows,) = self._bus.call(_MANAGER, "ListUnitFilesByPatterns", "asas", [], [pattern])
         return nearest(name, (os.path.basename(path) for path, _ in rows))
 
-    def job(self, verb: JobVerb, unit: str, *, reset: bool) -> str:
+    def job(self, verb: JobVerb, unit: str, *, reset: bool) -> End:
         ends_s = time.monotonic() + _JOB_S
         with closing(Bus(f"{_OF_MANAGER},member='JobRemoved',arg2='{unit}'")) as bus:
             watch = bus.watch()
-            _subscribe(bus)
-            if reset:
-                with suppress(BusError):  # nothing was counted
-                    bus.call(_MANAGER, "ResetFailedUnit", "s", unit)
-            try:
-                # Else systemd forgets a unit that did not start, and why.
-                (path,) = bus.call(_MANAGER, "LoadUnit", "s", unit)
-                bus.call(Peer(_NAME, path, f"{_NAME}.Unit"), "Ref")
-                (job,) = bus.call(_MANAGER, _METHODS[verb], "ss", unit, "replace")
-            except BusError as error:
-                raise _cannot(f"{verb} {unit}", error) from error
-            except NoAnswer:
-                return ""  # it may be under way: the next look will tell
+            path, job = _begin(bus, verb, unit, reset)
+            # From here on it is under way, and no answer that fails to come makes it undone.
             outcome = _end_of(job, watch, ends_s)
             if outcome == "done" and verb in ("start", "restart"):
-                unmet = _unmet(bus.properties(Peer(_NAME, path, f"{_NAME}.Unit")))
-                if unmet:
-                    raise DriverError(f"cannot {verb} {unit}: its condition is not met: {unmet}")
-            return outcome
+                with suppress(DriverError):
+                    unmet = _unmet(bus.properties(Peer(_NAME, path, f"{_NAME}.Unit")))
+                    return End("skipped", unmet) if unmet else End(outcome)
+            return End(outcome)
 
-    def change_file(self, verb: FileVerb, unit: str, *, runtime: bool) -> None:
+    def change_file(self, verb: FileVerb, unit: str, *, runtime: bool, reload: bool) -> None:
         carries = True
         try:
             match verb:
@@ -147,65 +148,51 @@ class Systemd1Units(Units):
                     self._bus.call(_MANAGER, "MaskUnitFiles", "asbb", [unit], runtime, False)
                 case "unmask":
                     self._bus.call(_MANAGER, "UnmaskUnitFiles", "asb", [unit], runtime)
-            with suppress(NoAnswer):  # it goes on reloading, and the next look waits for it
-                self._bus.call(_MANAGER, "Reload", timeout_s=_RELOAD_S)
         except BusError as error:
             raise _cannot(f"{verb} {unit}", error) from error
+        finally:
+            if reload:  # also for those that were changed before
+                self._reload()
         if not carries:
             raise DriverError(f"cannot enable {unit}: it has no [Install] section")
 
-    def _unit(self, name: str, path: str, callers: Mapping[str, str]) -> Unit:
-        found = self._bus.properties(Peer(_NAME, path, f"{_NAME}.Unit"))
-        id, active = str(found["Id"]), str(found["ActiveState"])
-        trouble = found["LoadError"][1] if found["LoadState"] not in ("loaded", "masked") else ""
-        known: dict[str, Any] = {} if active == "active" else self._of_type(id, path)
-        return Unit(
-            name=name,
-            id=id,
-            load=found["LoadState"],
-            trouble=trouble,
-            active=active,
-            sub=found["SubState"],
-            job=self._job_of(*found["Job"]),
-            file=self._file_of(id),
-            can=frozenset(verb for verb in ("start", "stop", "reload") if found[f"Can{verb.title()}"]),
-            callers=callers,
-            since_us=found["StateChangeTimestampMonotonic"],
-            **known,
-        )
-
-    def _of_type(self, id: str, path: str) -> dict[str, Any]:
-        """What only units that are not active have to tell."""
-        kind = type_of(id).title()
-        known: dict[str, Any] = {"result": self._get(path, kind, "Result")}
-        if kind == "Service":
-            code = self._get(path, kind, "ExecMainCode")
-            if code in _EXITS:
-                known["exit"] = f"{_EXITS[code]} {self._get(path, kind, 'ExecMainStatus')}"
-            known["ran"] = known["result"] == "success" and code in _EXITS
-            known["restarts"] = self._get(path, kind, "NRestarts")
-            oneshot = self._get(path, kind, "Type") == "oneshot"
-            known["passing"] = oneshot and not self._get(path, kind, "RemainAfterExit")
-        return known
-
-    def _get(self, path: str, kind: str, name: str) -> Any:
-        peer = Peer(_NAME, path, "org.freedesktop.DBus.Properties")
-        ((_, value),) = self._bus.call(peer, "Get", "ss", f"{_NAME}.{kind}", name)
-        return value
-
-    def _job_of(self, number: int, path: str) -> str:
-        if not number:
-            return ""
+    def _reload(self) -> None:
         try:
-            return str(self._get(path, "Job", "JobType"))
-        except BusError:
-            return ""  # it has ended since
+            self._bus.call(_MANAGER, "Reload", timeout_s=_RELOAD_S)
+        except NoAnswer:
+            pass  # it goes on reloading, and the next look waits for it
+        except BusError as error:
+            raise _cannot("have systemd reload", error) from error
 
-    def _file_of(self, id: str) -> str:
-        try:
-            return str(self._bus.call(_MANAGER, "GetUnitFileState", "s", id)[0])
-        except BusError:
-            return ""  # it has none, as mounts that somebody made by hand
+    def _look(self, paths: Sequence[str]) -> dict[str, Unit]:
+        """By path; without names and callers."""
+        everything = self._bus.properties_of([Peer(_NAME, path, f"{_NAME}.Unit") for path in paths])
+        seen = [found for found in everything if found is not None]
+        if len(seen) < len(paths):
+            raise DriverError("cannot look at units: one has gone just now")
+        files = self._bus.call_all([Call(_MANAGER, "GetUnitFileState", "s", (each["Id"],)) for each in seen])
+        jobs = self._bus.call_all([_get(each["Job"][1], "Job", "JobType") for each in seen if each["Job"][0]])
+        asked = [
+            _get(path, _kind(each), name)
+            for path, each in zip(paths, seen, strict=True)
+            for name in _telling(each)
+        ]
+        job, told = iter(jobs), map(_value, self._bus.call_all(asked))
+        return {
+            path: _unit(
+                found,
+                # Mounts that somebody made by hand have no file.
+                file=str(file[0]) if isinstance(file, tuple) else "",
+                job=_job(next(job)) if found["Job"][0] else "",
+                told={name: next(told) for name in _telling(found)},
+            )
+            for path, found, file in zip(paths, seen, files, strict=True)
+        }
+
+    def _ask(self, path: str, name: str) -> Any:
+        """One property of a unit."""
+        (body,) = self._bus.call_all([_get(path, "Unit", name)])
+        return _value(body)
 
     def _active(self, names: Iterable[str]) -> dict[str, str]:
         """The low-level state of those that are active."""
@@ -214,6 +201,78 @@ class Systemd1Units(Units):
             return {}
         (rows,) = self._bus.call(_MANAGER, "ListUnitsByNames", "as", wanted)
         return {row[0]: row[4] for row in rows if row[3] == "active"}
+
+
+def _begin(bus: Bus, verb: JobVerb, unit: str, reset: bool) -> tuple[str, str]:
+    """Paths of the unit and of its job. Raises OutcomeUnknown where only the answer to the job is lost."""
+    try:
+        _subscribe(bus)
+        if reset:
+            with suppress(BusError):  # nothing was counted
+                bus.call(_MANAGER, "ResetFailedUnit", "s", unit)
+        # Else systemd forgets a unit that did not start, and why.
+        (path,) = bus.call(_MANAGER, "LoadUnit", "s", unit)
+        bus.call(Peer(_NAME, path, f"{_NAME}.Unit"), "Ref")
+    except DriverError as error:
+        raise _cannot(f"{verb} {unit}", error) from error
+    try:
+        (job,) = bus.call(_MANAGER, _METHODS[verb], "ss", unit, "replace")
+    except NoAnswer as error:
+        raise OutcomeUnknown(f"cannot tell what became of {verb} {unit}: {_why(error)}") from error
+    except DriverError as error:
+        raise _cannot(f"{verb} {unit}", error) from error
+    return str(path), str(job)
+
+
+def _get(path: str, kind: str, name: str) -> Call:
+    """The question for one property; `_value` takes it from the answer."""
+    return Call(Peer(_NAME, path, "org.freedesktop.DBus.Properties"), "Get", "ss", (f"{_NAME}.{kind}", name))
+
+
+def _value(body: tuple[Any, ...] | BusError) -> Any:
+    if isinstance(body, BusError):
+        raise body
+    ((_, value),) = body
+    return value
+
+
+def _job(body: tuple[Any, ...] | BusError) -> str:
+    return "" if isinstance(body, BusError) else str(_value(body))  # it has ended since
+
+
+def _kind(found: Mapping[str, Any]) -> str:
+    return type_of(found["Id"]).title()
+
+
+def _telling(found: Mapping[str, Any]) -> tuple[str, ...]:
+    """The properties of its type that tell something, other ones of what is active."""
+    service = _kind(found) == "Service"
+    if found["ActiveState"] == "active":
+        return ("NRestarts", "ReloadResult") if service else ()
+    return ("Result", *_OF_SERVICES) if service else ("Result",)
+
+
+def _unit(found: Mapping[str, Any], *, file: str, job: str, told: Mapping[str, Any]) -> Unit:
+    trouble = found["LoadError"][1] if found["LoadState"] not in ("loaded", "masked") else ""
+    code, result = told.get("ExecMainCode", 0), told.get("Result", "success")
+    return Unit(
+        name=found["Id"],
+        id=found["Id"],
+        load=found["LoadState"],
+        trouble=trouble,
+        active=found["ActiveState"],
+        sub=found["SubState"],
+        job=job,
+        file=file,
+        can=frozenset(verb for verb in ("start", "stop", "reload") if found[f"Can{verb.title()}"]),
+        since_us=found["StateChangeTimestampMonotonic"],
+        result=result,
+        exit=f"{_EXITS[code]} {told['ExecMainStatus']}" if code in _EXITS else "",
+        ran=result == "success" and code in _EXITS,
+        restarts=told.get("NRestarts", 0),
+        reloaded=told.get("ReloadResult", "success"),
+        passing=told.get("Type") == "oneshot" and not told["RemainAfterExit"],
+    )
 
 
 def _end_of(job: str, watch: Heard, ends_s: float) -> str:
@@ -231,14 +290,6 @@ def _end_of(job: str, watch: Heard, ends_s: float) -> str:
     return ""
 
 
-def path_of(unit: str) -> str:
-    """Its object's path, as sd_bus_path_encode(3) makes it."""
-    encoded = "".join(
-        c if c.isalnum() and (place or not c.isdigit()) else f"_{ord(c):02x}" for place, c in enumerate(unit)
-    )
-    return f"{_ROOT}/unit/{encoded}"
-
-
 def _changes_of(path: str) -> str:
     properties = "interface='org.freedesktop.DBus.Properties',member='PropertiesChanged'"
     return f"{_SIGNAL},path='{path}',{properties},arg0='{_NAME}.Unit'"
@@ -250,8 +301,13 @@ def _subscribe(bus: Bus) -> None:
         bus.call(_MANAGER, "Subscribe")
 
 
-def _cannot(what: str, error: BusError) -> DriverError:
-    return DriverError(f"cannot {what}: {str(error).partition(': ')[2]}")
+def _cannot(what: str, error: DriverError) -> DriverError:
+    return DriverError(f"cannot {what}: {_why(error)}")
+
+
+def _why(error: DriverError) -> str:
+    """What the other side said, without what we said of it."""
+    return str(error).partition(": ")[2]
 
 
 def _unmet(found: Mapping[str, Any]) -> str:

@@ -1,160 +1,27 @@
 """Units over a real bus, from a made-up systemd; tests/vm asks the real one."""
 
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from reconciler.drivers.services import systemd1
-from reconciler.drivers.services.systemd1 import Systemd1Units, path_of
-from reconciler.errors import DriverError
+from reconciler.drivers.services.systemd1 import Systemd1Units
+from reconciler.errors import DriverError, OutcomeUnknown
+from reconciler.facilities.dbus import Bus
 from reconciler.resource import Cancellable, Watching
 from reconciler.resources.services import Units
-from reconciler.subjects.units import Unit
-from tests.bus import FakeProgram, PrivateBus, Refusal, Reply, program, readable
+from reconciler.subjects.unit_past import End
+from reconciler.subjects.units import Unit, object_path
+from tests.bus import PrivateBus, program, readable
+from tests.drivers.services.systemd_fake import NAME, ROOT, FakeSystemd, FakeUnit
 
 UNITS: Units = Systemd1Units()  # holds the driver to its port, for the type checker
 WATCHING: Watching = Systemd1Units()
 CANCELLABLE: Cancellable = Systemd1Units()
-
-NAME = "org.freedesktop.systemd1"
-ROOT = "/org/freedesktop/systemd1"
-JOB = f"{ROOT}/job/7"
-
-
-@dataclass
-class FakeUnit:
-    active: str = "inactive"
-    sub: str = "dead"
-    file: str = "disabled"
-    load: str = "loaded"
-    job: str = ""
-    triggered_by: list[str] = field(default_factory=list)
-    requires: list[str] = field(default_factory=list)
-    conditions: list[tuple[str, bool, bool, str, int]] = field(default_factory=list)
-    more: dict[str, tuple[str, Any]] = field(default_factory=dict)  # of its type
-
-    def properties(self, id: str) -> dict[str, tuple[str, Any]]:
-        return {
-            "Id": ("s", id),
-            "LoadState": ("s", self.load),
-            "LoadError": ("(ss)", ("", "" if self.load == "loaded" else f"Unit {id} has a bad setting")),
-            "ActiveState": ("s", self.active),
-            "SubState": ("s", self.sub),
-            "Job": ("(uo)", (7, JOB) if self.job else (0, "/")),
-            "TriggeredBy": ("as", self.triggered_by),
-            "Requires": ("as", self.requires),
-            "Requisite": ("as", []),
-            "BindsTo": ("as", []),
-            "PartOf": ("as", []),
-            "CanStart": ("b", True),
-            "CanStop": ("b", True),
-            "CanReload": ("b", False),
-            "ConditionResult": ("b", not self.conditions),
-            "ConditionTimestamp": ("t", 5 if self.conditions else 0),
-            "Conditions": ("a(sbbsi)", self.conditions),
-            "AssertResult": ("b", False),
-            "AssertTimestamp": ("t", 0),
-            "Asserts": ("a(sbbsi)", []),
-            "StateChangeTimestampMonotonic": ("t", 99),
-            "Result": ("s", "success"),
-            "Type": ("s", "simple"),
-            "RemainAfterExit": ("b", False),
-            "NRestarts": ("u", 4),
-            "ExecMainCode": ("i", 0),
-            "ExecMainStatus": ("i", 0),
-            "JobType": ("s", self.job),
-            **self.more,
-        }
-
-
-@dataclass
-class FakeSystemd:
-    """Jobs end as `outcome` says, or never where it is empty."""
-
-    units: dict[str, FakeUnit] = field(default_factory=dict)
-    aliases: dict[str, str] = field(default_factory=dict)
-    own: str = "agent.service"
-    outcome: str = "done"
-    carries: bool = True
-    refuses: dict[str, str] = field(default_factory=dict)  # methods, and why
-    silent: set[str] = field(default_factory=set)
-    heard: list[tuple[Any, ...]] = field(default_factory=list)
-    program: FakeProgram | None = None
-
-    def answer(self, path: str, method: str, body: tuple[Any, ...]) -> Reply | None:
-        if method in self.refuses:
-            raise Refusal(f"{NAME}.Refused", self.refuses[method])
-        if method == "Subscribe":
-            return "", ()
-        if method in ("LoadUnit", "GetUnit", "GetUnitByPID"):
-            return "o", (path_of(self.named(method, body[0])),)
-        return self.tell(path, method, body) or self.act(method, body)
-
-    def named(self, method: str, name: Any) -> str:
-        if method == "GetUnitByPID":
-            name = self.own
-        elif method == "LoadUnit":
-            name = self.aliases.get(name, name)
-            self.units.setdefault(name, FakeUnit(load="not-found", file=""))
-        if name not in self.units:
-            raise Refusal(f"{NAME}.NoSuchUnit", f"Unit {name} not loaded.")
-        return str(name)
-
-    def tell(self, path: str, method: str, body: tuple[Any, ...]) -> Reply | None:
-        match method:
-            case "GetAll":
-                return "a{sv}", (self.at(path).properties(self.id_of(path)),)
-            case "Get":
-                return "v", (self.at(path).properties(self.id_of(path))[body[1]],)
-            case "GetUnitFileState" if not self.units[body[0]].file:
-                raise Refusal("org.freedesktop.DBus.Error.FileNotFound", "no such file")
-            case "GetUnitFileState":
-                return "s", (self.units[body[0]].file,)
-            case "ListUnitsByNames":
-                return "a(ssssssouso)", ([self.row(name) for name in body[0]],)
-            case "ListUnitFilesByPatterns":
-                assert body == ([], ["*.service"])
-                return "a(ss)", ([("/lib/systemd/system/nginx.service", "disabled")],)
-        return None
-
-    def act(self, method: str, body: tuple[Any, ...]) -> Reply | None:
-        self.heard.append((method, *body))
-        if method in self.silent:
-            return None
-        if method.endswith("UnitFiles"):
-            return ("ba(sss)", (self.carries, [])) if method == "EnableUnitFiles" else ("a(sss)", ([],))
-        if method in ("Reload", "ResetFailedUnit", "Ref"):
-            return "", ()
-        threading.Thread(target=self.end, args=(body[0],)).start()
-        return "o", (JOB,)
-
-    def end(self, unit: str) -> None:
-        assert self.program is not None
-        # Another unit's, another job's, and this one's.
-        for path, name, outcome in (
-            (JOB, "x.service", "failed"),
-            (f"{JOB}1", unit, "canceled"),
-            (JOB, unit, ""),
-        ):
-            if outcome or self.outcome:
-                body = (7, path, name, outcome or self.outcome)
-                self.program.emit(ROOT, f"{NAME}.Manager", "JobRemoved", "uoss", *body)
-
-    def at(self, path: str) -> FakeUnit:
-        if path == JOB:
-            return next(unit for unit in self.units.values() if unit.job)
-        return self.units[self.id_of(path)]
-
-    def id_of(self, path: str) -> str:
-        return next((id for id in self.units if path_of(id) == path), "")
-
-    def row(self, name: str) -> tuple[Any, ...]:
-        unit = self.units[name]
-        return (name, "", unit.load, unit.active, unit.sub, "", path_of(name), 0, "", "/")
 
 
 @pytest.fixture
@@ -172,11 +39,6 @@ def driver(systemd: FakeSystemd) -> Iterator[Systemd1Units]:
 
 def look(driver: Systemd1Units, *names: str, follow: bool = True) -> tuple[Unit, ...]:
     return driver.units(names, follow=follow)
-
-
-def test_paths_are_systemds() -> None:
-    assert path_of("getty@tty1.service") == f"{ROOT}/unit/getty_40tty1_2eservice"
-    assert path_of("3-a_b.timer") == f"{ROOT}/unit/_33_2da_5fb_2etimer"
 
 
 def test_sees_units(driver: Systemd1Units, systemd: FakeSystemd) -> None:
@@ -201,7 +63,7 @@ def test_sees_units(driver: Systemd1Units, systemd: FakeSystemd) -> None:
     can, since_us = frozenset({"start", "stop"}), 99
     assert up == Unit(
         name="up.service", id="up.service", active="active", sub="running", file="enabled", can=can,
-        since_us=since_us,
+        since_us=since_us, restarts=4,
     )  # fmt: skip
     assert (httpd.name, httpd.id, httpd.result, httpd.exit) == (
         "httpd.service",
@@ -216,10 +78,54 @@ def test_sees_units(driver: Systemd1Units, systemd: FakeSystemd) -> None:
     assert (gone.load, gone.file) == ("not-found", "")
 
 
+def test_asks_for_many_at_once(
+    driver: Systemd1Units, systemd: FakeSystemd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"unit{number}.service" for number in range(50)]
+    systemd.units = {name: FakeUnit("failed", "failed", job="start") for name in names}
+    turns: list[str] = []
+    exchange = Bus._exchange
+
+    def counted(bus: Bus, messages: Sequence[Any], method: str, timeout_s: float) -> list[Any]:
+        turns.append(method)
+        return exchange(bus, messages, method, timeout_s)
+
+    monkeypatch.setattr(Bus, "_exchange", counted)
+    assert [unit.name for unit in look(driver, *names)] == names
+    # 32 at a time, of 50 units and six properties of each service.
+    assert Counter(turns) == {"Subscribe": 1, "LoadUnit": 2, "GetAll": 2, "GetUnitFileState": 2, "Get": 14}
+
+
+def test_what_is_up_tells_how_often_it_came_back_and_how_it_reloaded(
+    driver: Systemd1Units, systemd: FakeSystemd
+) -> None:
+    more = {"ReloadResult": ("s", "exit-code")}
+    systemd.units = {
+        "web.service": FakeUnit("active", "running", more=more),
+        "a.socket": FakeUnit("active", "running"),
+    }
+    told = [(unit.restarts, unit.reloaded) for unit in look(driver, "web.service", "a.socket")]
+    assert told == [(4, "exit-code"), (0, "success")]
+
+
+def test_one_that_systemd_does_not_take_costs_no_other(driver: Systemd1Units, systemd: FakeSystemd) -> None:
+    systemd.units = {"web.service": FakeUnit()}
+    systemd.impossible = {"a@.b.service"}
+    bad, web = look(driver, "a@.b.service", "web.service")
+    assert (bad.load, bad.trouble) == ("error", "cannot LoadUnit: Unit name a@.b.service is not valid.")
+    assert (web.id, web.load) == ("web.service", "loaded")
+
+
+def test_one_that_goes_in_the_middle_costs_this_look(driver: Systemd1Units, systemd: FakeSystemd) -> None:
+    systemd.refuses = {"GetAll": "Unknown object"}
+    with pytest.raises(DriverError, match=r"^cannot look at units: one has gone just now$"):
+        look(driver, "web.service")
+
+
 def changed(systemd: FakeSystemd, unit: str, kind: str = "Unit") -> None:
     assert systemd.program is not None
     properties = "org.freedesktop.DBus.Properties", "PropertiesChanged", "sa{sv}as"
-    systemd.program.emit(path_of(unit), *properties, f"{NAME}.{kind}", {"SubState": ("s", "dead")}, [])
+    systemd.program.emit(object_path(unit), *properties, f"{NAME}.{kind}", {"SubState": ("s", "dead")}, [])
 
 
 def test_wakes_for_its_units_and_their_callers_alone(driver: Systemd1Units, systemd: FakeSystemd) -> None:
@@ -259,18 +165,47 @@ def test_a_preview_follows_nothing_and_no_unit_is_followed_for_ever(
 @pytest.mark.parametrize("outcome", ["done", "failed", "dependency", "timeout"])
 def test_waits_for_a_job_to_end(driver: Systemd1Units, systemd: FakeSystemd, outcome: str) -> None:
     systemd.outcome = outcome
-    assert driver.job("restart", "web.service", reset=False) == outcome
+    assert driver.job("restart", "web.service", reset=False) == End(outcome)
     assert systemd.heard == [("Ref",), ("RestartUnit", "web.service", "replace")]
 
 
-def test_a_condition_that_is_not_met_is_an_error(driver: Systemd1Units, systemd: FakeSystemd) -> None:
+@pytest.mark.parametrize("verb", ["start", "restart"])
+def test_a_condition_that_is_not_met_is_told(driver: Systemd1Units, systemd: FakeSystemd, verb: Any) -> None:
     condition = ("ConditionPathExists", False, True, "/x", -1)
-    systemd.units = {"web.service": FakeUnit(conditions=[condition])}
-    why = r"^cannot start web\.service: its condition is not met: ConditionPathExists=!/x$"
-    with pytest.raises(DriverError, match=why):
-        driver.job("start", "web.service", reset=False)
-    systemd.units["web.service"].active = "active"
-    assert driver.job("start", "web.service", reset=False) == "done"
+    systemd.units = {"web.service": FakeUnit("active", "running", conditions=[condition])}
+    # Also of a restart, which has stopped it.
+    end = driver.job(verb, "web.service", reset=False)
+    assert end == End("skipped", "ConditionPathExists=!/x")
+    assert end.why == "its conditions are not met: ConditionPathExists=!/x"
+    systemd.units["web.service"].conditions = []
+    assert driver.job(verb, "web.service", reset=False) == End("done")
+
+
+@pytest.mark.parametrize("failing", ["refuses", "silent_after_a_job"])
+def test_what_is_not_told_after_a_job_does_not_undo_it(
+    driver: Systemd1Units, systemd: FakeSystemd, failing: str
+) -> None:
+    setattr(systemd, failing, {"GetAll": "it was collected"})
+    assert driver.job("restart", "web.service", reset=False) == End("done")
+    assert systemd.heard == [("Ref",), ("RestartUnit", "web.service", "replace")]
+
+
+@pytest.mark.parametrize("method", ["Subscribe", "LoadUnit", "Ref", "ResetFailedUnit"])
+def test_no_answer_before_the_job_means_that_nothing_was_done(
+    driver: Systemd1Units, systemd: FakeSystemd, method: str
+) -> None:
+    systemd.silent = {method}
+    with pytest.raises(DriverError, match=r"^cannot restart web\.service: it did not answer$") as caught:
+        driver.job("restart", "web.service", reset=True)
+    assert caught.type is DriverError
+    assert ("RestartUnit", "web.service", "replace") not in systemd.heard
+
+
+def test_no_answer_to_the_job_itself_leaves_it_unknown(driver: Systemd1Units, systemd: FakeSystemd) -> None:
+    systemd.silent = {"RestartUnit"}
+    with pytest.raises(OutcomeUnknown, match=r"^cannot tell what became of restart web\.service: "):
+        driver.job("restart", "web.service", reset=False)
+    assert systemd.heard[-1] == ("RestartUnit", "web.service", "replace")
 
 
 def test_a_job_that_takes_long_is_left_to_itself(
@@ -278,7 +213,7 @@ def test_a_job_that_takes_long_is_left_to_itself(
 ) -> None:
     monkeypatch.setattr(systemd1, "_JOB_S", 0.3)
     systemd.outcome = ""
-    assert driver.job("start", "web.service", reset=True) == ""
+    assert driver.job("start", "web.service", reset=True) == End("")
     assert [method for method, *_ in systemd.heard] == ["ResetFailedUnit", "Ref", "StartUnit"]
 
 
@@ -288,7 +223,7 @@ def test_a_bus_that_goes_away_ends_the_wait(
     systemd.outcome = ""
     stopped = threading.Timer(0.2, system_bus.stop)
     stopped.start()
-    assert driver.job("stop", "web.service", reset=False) == ""
+    assert driver.job("stop", "web.service", reset=False) == End("")
     stopped.join()
 
 
@@ -297,7 +232,7 @@ def test_says_why_not(driver: Systemd1Units, systemd: FakeSystemd) -> None:
     with pytest.raises(DriverError, match=r"^cannot start web\.service: by dependency only$"):
         driver.job("start", "web.service", reset=False)
     with pytest.raises(DriverError, match=r"^cannot mask web\.service: File exists$"):
-        driver.change_file("mask", "web.service", runtime=False)
+        driver.change_file("mask", "web.service", runtime=False, reload=True)
 
 
 @pytest.mark.parametrize(
@@ -312,14 +247,30 @@ def test_says_why_not(driver: Systemd1Units, systemd: FakeSystemd) -> None:
 def test_changes_files_and_reloads(
     driver: Systemd1Units, systemd: FakeSystemd, verb: Any, runtime: bool, heard: tuple[Any, ...]
 ) -> None:
-    driver.change_file(verb, "web.service", runtime=runtime)
-    assert systemd.heard == [heard, ("Reload",)]
+    driver.change_file(verb, "web.service", runtime=runtime, reload=False)
+    assert systemd.heard == [heard]
+    driver.change_file(verb, "web.service", runtime=runtime, reload=True)
+    assert systemd.heard == [heard, heard, ("Reload",)]
+
+
+def test_one_that_fails_last_does_not_keep_systemd_from_reloading(
+    driver: Systemd1Units, systemd: FakeSystemd
+) -> None:
+    systemd.refuses = {"MaskUnitFiles": "File exists"}
+    with pytest.raises(DriverError, match="File exists"):
+        driver.change_file("mask", "web.service", runtime=False, reload=True)
+    assert systemd.heard == [("Reload",)]
+    systemd.refuses = {"Reload": "no"}
+    with pytest.raises(DriverError, match=r"^cannot have systemd reload: no$"):
+        driver.change_file("mask", "web.service", runtime=False, reload=True)
+    systemd.refuses, systemd.silent = {}, {"Reload"}
+    driver.change_file("mask", "web.service", runtime=False, reload=True)  # the next look waits for it
 
 
 def test_what_has_nothing_to_install_is_not_enabled(driver: Systemd1Units, systemd: FakeSystemd) -> None:
     systemd.carries = False
     with pytest.raises(DriverError, match=r"no \[Install\] section"):
-        driver.change_file("enable", "web.service", runtime=False)
+        driver.change_file("enable", "web.service", runtime=False, reload=True)
 
 
 def test_what_the_agent_stands_on(driver: Systemd1Units, systemd: FakeSystemd) -> None:
