@@ -46,6 +46,7 @@ from reconciler.subjects.people.rules import FIELDS, NAME, USERS_MAX, User, user
 
 BUSY_S = 10.0  # between two looks whether the processes of an account have ended
 FAILED_S = 15.0  # until what failed for one account is tried again; others must not wait for it
+MENDED_S = 60.0  # between two looks whether somebody has mended a home, of which nothing tells us
 ASK_S = 5.0  # in one look, until crypt(3) is asked of no more hashes: it takes up to as long for each
 ASK_AGAIN_S = 600.0  # a refusal may have been for want of memory or time
 _NAMED_MAX = 5  # in one message; the rest is said when these are mended
@@ -298,7 +299,7 @@ class Accounts(Resource[Desired, Observed, People], kind="accounts"):
     @staticmethod
     def due_s(desired: Desired, observed: Observed) -> float | None:
         reasons = {obstacle.reason for obstacle in judged(desired.users, observed)[1]}
-        waits = {"InUse": BUSY_S, "HashUnchecked": 0.0, "DriverError": FAILED_S}
+        waits = {"InUse": BUSY_S, "HashUnchecked": 0.0, "DriverError": FAILED_S, "HomeNotTheirs": MENDED_S}
         times = (observed.boot_clock_s + wait_s for reason, wait_s in waits.items() if reason in reasons)
         return min(times, default=None)
 

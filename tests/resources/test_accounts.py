@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from reconciler.errors import DriverError
 from reconciler.resource import Touch
-from reconciler.resources.accounts import BUSY_S, FAILED_S, Accounts, Desired
+from reconciler.resources.accounts import BUSY_S, FAILED_S, MENDED_S, Accounts, Desired
 from reconciler.subjects.people.changes import Account, Keys, Observed
 from reconciler.subjects.people.rules import LOCK_DAY, NEVER
 from tests.subjects.people.fake_people import ALICE, Guest, verbs
@@ -280,8 +280,10 @@ def test_a_directory_service_that_is_away_keeps_those_waiting_that_it_may_have_a
     assert guest.verdict()[1] == "Unsupported"
 
 
-def test_a_home_of_somebody_elses_may_be_meant() -> None:
+def test_a_home_of_somebody_elses_is_looked_at_again_or_may_be_meant() -> None:
     guest = Guest(erin=replace(ALICE, uid=1006, home_there=False, home_taken=True))
+    assert guest.settle("{erin: present}") == []
+    assert Accounts.due_s(guest.desired, guest.seen) == 100.0 + MENDED_S
     assert guest.settle("{erin: {createHome: false}}") == []
     assert guest.verdict()[0]
 
