@@ -175,6 +175,18 @@ def test_the_readme_has_every_kind() -> None:
     assert not set(re.findall(r"`([a-z-]+)`", claimed)) & kinds
 
 
+def test_the_table_of_kinds_in_the_contract_is_whole_and_in_order() -> None:
+    table = (ROOT / "specs/desired-state.md").read_text().partition("## 3.")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE) == sorted(every_kind())
+
+
+def test_as_many_capabilities_as_the_page_says() -> None:
+    unit = (ROOT / "guest_runtime/units/guest-reconciler.service.in").read_text()
+    held = re.findall(r"CAP_\w+", " ".join(re.findall(r"^CapabilityBoundingSet=(.*)$", unit, re.MULTILINE)))
+    assert len(held) == len(set(held))
+    assert f"closed list of {len(held)} capabilities" in (ROOT / "SECURITY.md").read_text()
+
+
 def test_the_changelog_has_every_command() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text()
     named = set(re.findall(r"`([a-z]+)`", changelog)) | {"completion"}
