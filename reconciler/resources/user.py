@@ -68,8 +68,13 @@ class Consent:
     until_s: float  # boot clock
 
 
-class Way(Driver, Protocol):
-    """What this kind asks of the OS: the ways in that one facility has, none for some guests."""
+class Facility(Driver, Protocol):
+    """What this kind asks of the OS: one facility of a guest, which is a Way, or knows the Logins."""
+
+
+@runtime_checkable
+class Way(Protocol):
+    """The ways in that one facility has, none for some guests."""
 
     name: ClassVar[str]  # `Door.way` of its doors
 
@@ -87,7 +92,7 @@ class Way(Driver, Protocol):
 
 @runtime_checkable
 class Logins(Protocol):
-    """What one of the drivers can beside: tell who is there, and judge who may come."""
+    """Who is there, and who may come."""
 
     def now_s(self) -> float:
         """The boot clock."""
@@ -131,7 +136,7 @@ _NAME: Rules = {
 }
 
 
-class User(Resource[Desired, Observed, Way], kind="user"):
+class User(Resource[Desired, Observed, Facility], kind="user"):
     summary = "One person, logged in at a seat with a credential that is used once, or logged out."
     verbs = frozenset({"judge", "lock", "end", "login", "activate"})
     enforce = "once"
@@ -211,10 +216,10 @@ class User(Resource[Desired, Observed, Way], kind="user"):
         },
     }
 
-    def __init__(self, driver: Sequence[Way]) -> None:
+    def __init__(self, driver: Sequence[Facility]) -> None:
         super().__init__(driver)
-        self._ways: Mapping[str, Way] = {way.name: way for way in driver}
-        known = next((way for way in driver if isinstance(way, Logins)), None)
+        self._ways: Mapping[str, Way] = {way.name: way for way in driver if isinstance(way, Way)}
+        known = next((facility for facility in driver if isinstance(facility, Logins)), None)
         if known is None:
             raise Unsupported("cannot do user: this guest has no logind")
         self._logins: Logins = known

@@ -7,7 +7,7 @@ import pytest
 
 from reconciler.errors import DriverError, ReconcilerError
 from reconciler.resource import Deed, Past
-from reconciler.resources.user import AGREED_S, REST_S, Logins, SeatBusy, User, Way
+from reconciler.resources.user import AGREED_S, REST_S, Facility, Logins, SeatBusy, User, Way
 from reconciler.secret import Safe, Secret
 from reconciler.subjects.seating import REFUSALS, Desired, Login, Observed
 from tests.resources.user_fake import PASSWORD, FakeGuest
@@ -20,9 +20,10 @@ KIOSK = replace(IN, credential=False)
 
 
 def kind_of(guest: FakeGuest, password: bytes | None = PASSWORD) -> User:
-    ways: tuple[Way, ...] = (guest,)
+    facilities: tuple[Facility, ...] = (guest,)
+    assert isinstance(guest, Way)
     assert isinstance(guest, Logins)
-    kind = User(ways)
+    kind = User(facilities)
     safe = Safe()
     if password is not None:
         safe.put({("user", "credential"): Secret(password)}, 0.0)

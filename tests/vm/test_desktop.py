@@ -139,5 +139,7 @@ def test_a_session_without_a_locker_keeps_the_screen(guest: Desktop, manager: st
         assert session(guest, "alice")["LockedHint"] == "no"
         log_in(host, "bob", reason="SeatBusy")
         assert session(guest, "bob") == {}
+        log_in(host, "bob", "wrong", reason="WrongPassword", replace=True)
+        assert session(guest, "alice")["State"] == "active"
         log_in(host, "bob", replace=True)
         assert session(guest, "alice") == {}

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from reconciler.errors import DriverError
 from reconciler.facilities.dbus import Bus, BusError, NoAnswer, Peer
-from reconciler.resources.user import Way
+from reconciler.resources.user import Facility, Way
 from reconciler.subjects.seating import Door, Entry
 
 _NAME = "org.freedesktop.systemd1"
@@ -32,7 +32,7 @@ _FREE_S = 5.0  # a terminal is let go of a moment after its session has ended
 _LOOK_S = 0.1
 
 
-class Agetty(Way):
+class Agetty(Facility, Way):
     name: ClassVar[str] = "agetty"
     needs: ClassVar[str] = "agetty under systemd"
 

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from reconciler.errors import DriverError, Unsupported
 from reconciler.facilities import display_unit
 from reconciler.facilities.dbus import Bus, NoAnswer, Peer
-from reconciler.resources.user import Way
+from reconciler.resources.user import Facility, Way
 from reconciler.subjects.seating import Door, Entry
 
 _SYSTEMD = Peer("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
@@ -72,7 +72,7 @@ read -r front <{_FOREGROUND}
 """
 
 
-class Greetd(Way):
+class Greetd(Facility, Way):
     """One door: that of seat0, where greetd runs and has a session to open."""
 
     name: ClassVar[str] = "greetd"

@@ -13,7 +13,7 @@ from reconciler.facilities import display_unit
 from reconciler.facilities.dbus import Bus, BusError, NoAnswer, Peer
 from reconciler.facilities.display_unit import ANSWER_S
 from reconciler.facilities.login_grant import Grant
-from reconciler.resources.user import Way
+from reconciler.resources.user import Facility, Way
 from reconciler.subjects.seating import Door, Entry
 
 _NAME = "org.freedesktop.DisplayManager"
@@ -25,7 +25,7 @@ _SEAT = "seat0"  # LightDM numbers its seats and does not name them; the first i
 _USERS_OWN = ""  # the session that the user has chosen before, or the guest's default
 
 
-class LightDm(Way):
+class LightDm(Facility, Way):
     """One door: that of the first seat, where LightDM runs and may switch users."""
 
     name: ClassVar[str] = "lightdm"

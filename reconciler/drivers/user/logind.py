@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar
 
-from reconciler.errors import DriverError, Unsupported
+from reconciler.errors import DriverError
 from reconciler.facilities.dbus import Bus, BusError, Call, Peer
 from reconciler.facilities.pam import Inquiry, judged
 from reconciler.resource import Watch
-from reconciler.resources.user import Logins, Way
+from reconciler.resources.user import Facility, Logins
 from reconciler.secret import Secret
-from reconciler.subjects.seating import Door, Entry, Login
+from reconciler.subjects.seating import Login
 
 _NAME = "org.freedesktop.login1"
 _MANAGER = Peer(_NAME, "/org/freedesktop/login1", f"{_NAME}.Manager")
@@ -26,10 +26,9 @@ _SIGKILL = 9
 _NO_OBJECT = ("org.freedesktop.DBus.Error.UnknownObject", "org.freedesktop.DBus.Error.UnknownMethod")
 
 
-class Logind(Way, Logins):
+class Logind(Facility, Logins):
     """No way in itself: it knows who came in, and who may."""
 
-    name: ClassVar[str] = "logind"
     needs: ClassVar[str] = "logind on the system bus"
     forbidden_users: tuple[str, ...] = ()  # shell patterns; the policy's
     passwordless_users: tuple[str, ...] = ()  # names; the policy's
@@ -54,12 +53,6 @@ class Logind(Way, Logins):
 
     def close(self) -> None:
         self._bus.close()
-
-    def doors(self) -> tuple[Door, ...]:
-        return ()
-
-    def enter(self, entry: Entry) -> None:
-        raise Unsupported(f"cannot log in {entry.user}: logind has no door")
 
     def trusted(self, user: str) -> bool:
         return user in self.passwordless_users

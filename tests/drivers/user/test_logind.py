@@ -8,16 +8,16 @@ import pytest
 
 from reconciler.drivers.user import logind
 from reconciler.drivers.user.logind import Logind
-from reconciler.errors import DriverError, Unsupported
+from reconciler.errors import DriverError
 from reconciler.facilities.pam import Inquiry
 from reconciler.resource import Cancellable, Watching
-from reconciler.resources.user import Logins, Way
+from reconciler.resources.user import Facility, Logins
 from reconciler.secret import Secret
-from reconciler.subjects.seating import Door, Entry, Login
+from reconciler.subjects.seating import Login
 from tests.bus import PrivateBus, Refusal, Reply, program, readable
 from tests.drivers.logind_fake import NAME, NO_SESSION, FakeLogind, FakeSession
 
-WAY: Way = Logind()  # hold the driver to its ports, for the type checker
+FACILITY: Facility = Logind()  # hold the driver to its ports, for the type checker
 LOGINS: Logins = Logind()
 WATCHING: Watching = Logind()
 CANCELLABLE: Cancellable = Logind()
@@ -204,9 +204,3 @@ def test_asks_pam(monkeypatch: pytest.MonkeyPatch) -> None:
         (Inquiry(user="alice", credential=True, tty="tty2"), take),
         (Inquiry(user="alice", credential=False), None),
     ]
-
-
-def test_is_no_way_in() -> None:
-    assert WAY.doors() == ()
-    with pytest.raises(Unsupported, match="logind has no door"):
-        WAY.enter(Entry("alice", Door(way="logind", seat="seat0")))
