@@ -12,6 +12,7 @@ from reconciler.documents.text import read_trees
 from reconciler.documents.tree import Finding, Path, Tree, dotted
 from reconciler.errors import Fault, InvalidSpec
 from reconciler.resource import Json, Rules
+from reconciler.resources import broken
 from reconciler.spec import Normal
 
 API_VERSION = "guest-reconciler/v1"
@@ -144,6 +145,8 @@ def _no_mapping(spec: Json) -> str:
 
 
 def _unknown(name: str, kinds: Kinds) -> str:
+    if name in broken:
+        return f"this kind cannot be loaded here: {broken[name]}"
     words = wording.unknown("kind", name, list(kinds))
     owners = [kind.kind for kind in kinds.values() if name in kind.rules]
     return f"{words} ({name} is a field of {owners[0]})" if owners and not words.endswith(")") else words

@@ -6,13 +6,19 @@ before a document names it, since each costs a guest a quarter of a mebibyte.
 
 import sys
 from collections.abc import Collection
+from importlib import import_module
 from typing import Any
 
 from reconciler.discovery import import_all, inner, modules
 from reconciler.errors import Unsupported
 from reconciler.resource import Driver, Resource
 
-import_all(__name__, __path__)
+_broken: list[str] = []  # after half an update, say: that costs what needs them, and not the agent
+for _name in modules(__path__):
+    try:
+        import_module(f"{__name__}.{_name}")
+    except Exception as _fault:
+        _broken.append(f"{_name} cannot be loaded: {type(_fault).__name__}: {_fault}")
 
 
 def sleeps(kind: str) -> bool:
@@ -43,7 +49,8 @@ def _fits(driver: type[Driver], rehearse: bool) -> bool:
 def _why_not(port: type[Driver]) -> str:
     """What each driver lacks, in the words of its `needs` where it has them."""
     needs = [getattr(driver, "needs", driver.__module__) for driver in port.__subclasses__()]
-    return "this guest has no " + " and no ".join(needs) if needs else "there is no driver"
+    words = "this guest has no " + " and no ".join(needs) if needs else "there is no driver"
+    return "; ".join((words, *_broken))
 
 
 def forget(used: Collection[str]) -> None:

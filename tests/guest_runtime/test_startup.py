@@ -114,6 +114,72 @@ def test_a_kind_that_cannot_be_loaded_costs_itself(tmp_path: Path, monkeypatch: 
         startup.make("torn-kind", Policy())
 
 
+TORN_KIND = """
+from reconciler.resources.hostname import Desired, Names, Observed
+from reconciler.resource import Resource
+class Torn(Resource[Desired, Observed, Names], kind="torn-kind"):
+    pass
+import no_such_module
+"""
+
+
+@pytest.fixture
+def half_an_update(tmp_path: Path) -> Callable[[str], str]:
+    """Runs Python with a kind and a driver more, which fail as they are imported; what it prints."""
+    (tmp_path / "kinds").mkdir()
+    (tmp_path / "drivers").mkdir()
+    (tmp_path / "kinds/torn_kind.py").write_text(TORN_KIND)
+    (tmp_path / "drivers/torn_driver.py").write_text("import no_such_driver\n")
+    begin = (
+        "import importlib.util as u, sys; from reconciler import resources;"
+        f"resources.__path__.append('{tmp_path}/kinds');"
+        "s = u.find_spec('reconciler.drivers');"
+        f"s.submodule_search_locations.append('{tmp_path}/drivers');"
+        "drivers = sys.modules['reconciler.drivers'] = u.module_from_spec(s);"
+        "s.loader.exec_module(drivers);"
+    )
+
+    def run(code: str) -> str:
+        command = [sys.executable, "-c", begin + code]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    return run
+
+
+def test_half_an_update_costs_neither_the_agent_nor_other_kinds(half_an_update: Callable[[str], str]) -> None:
+    told = half_an_update(
+        "from guest_runtime import startup; from reconciler.policy import Policy;"
+        "usable, unusable, _ = startup.kinds(Policy(), rehearse=True);"
+        "print('hostname' in usable, unusable['torn-kind'])"
+    )
+    assert told == "True cannot do torn-kind: ModuleNotFoundError: No module named 'no_such_module'\n"
+
+
+def test_half_an_update_costs_no_document_of_other_kinds(half_an_update: Callable[[str], str]) -> None:
+    told = half_an_update(
+        "from guest_runtime.validator import answer;"
+        "print(answer({'spec': {'hostname': 'web'}})['normal']);"
+        "print(answer({'spec': {'torn-kind': {}}})['faults'][0][3]);"
+        "print(answer({'policy': 'forbid: {kinds: [torn-kind], acts: [torn-kind.tear]}', 'source': 'p'})"
+        "['acts']);"
+        "print(answer({'policy': 'forbid: {acts: [hostname.tear]}', 'source': 'p'})['faults'][0][3][:20])"
+    )
+    assert told.splitlines() == [
+        "{'hostname': {'static': 'web'}}",
+        "this kind cannot be loaded here: ModuleNotFoundError: No module named 'no_such_module'",
+        "('torn-kind.tear',)",
+        "no act is called so ",
+    ]
+
+
+def test_a_driver_that_cannot_be_loaded_is_told_where_one_is_missing(
+    half_an_update: Callable[[str], str],
+) -> None:
+    told = half_an_update("from reconciler.resource import Driver; print(drivers._why_not(Driver))")
+    why = "torn_driver cannot be loaded: ModuleNotFoundError: No module named 'no_such_driver'\n"
+    assert told.endswith(f"; {why}")
+
+
 def test_what_sleeps_takes_no_memory() -> None:
     code = (
         "import sys; from guest_runtime import startup; from reconciler.policy import Policy;"
