@@ -12,7 +12,7 @@ What sshd(8) takes is in StrictModes of sshd_config(5): nothing there may be wri
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from errno import EACCES, ELOOP, ENOTDIR, EPERM
 
@@ -111,8 +111,13 @@ def write_keys(path: str, uid: int, gid: int, wanted: Sequence[str]) -> None:
         raise DriverError(f"cannot write keys in {path}: {error.strerror}") from error
 
 
-def make(path: str, uid: int, gid: int, skel: str = "/etc/skel") -> None:
-    """Make a home folder as useradd(8) does, whole or not at all. Raises DriverError."""
+def make(
+    path: str, uid: int, gid: int, skel: str = "/etc/skel", label: Callable[[str], None] = lambda _: None
+) -> None:
+    """Make a home folder as useradd(8) does, whole or not at all. Raises DriverError.
+
+    `label` is called with the path that it has until it is whole.
+    """
     above, name = os.path.split(path.rstrip("/"))
     scratch = f".{name}.new"
     try:
@@ -121,6 +126,7 @@ def make(path: str, uid: int, gid: int, skel: str = "/etc/skel") -> None:
             if not _is_roots(folder):
                 raise Unsafe(f"others can write to {above}")
             _fill(folder, scratch, (uid, gid), skel)
+            label(os.path.join(above, scratch))
             os.rename(scratch, name, src_dir_fd=folder, dst_dir_fd=folder)
             _sync(f"/proc/self/fd/{folder}/.")
         finally:

@@ -25,6 +25,7 @@ _TOOLS = ("useradd", "usermod", "userdel", "groupadd", "groupmod", "chpasswd", "
 _RUN_S = 75.0  # below the 90 s of an act: the locks may take 15 s, a new number a walk through a big home
 _LOOK_S = 3.0  # a directory service that is away must not keep the look from what is local
 _OUTPUT_BYTES_MAX = 64 << 10  # getent(1) about as many names as a document may have
+_SELINUX = "/sys/fs/selinux"  # it is there where a policy is loaded
 _SAID_MAX = 200  # letters of what a tool says, in a message: its last line or two
 # A day is taken for one of the guest's own zone otherwise, and may come out as the day before.
 _ENVIRONMENT = {**ENVIRONMENT, "TZ": "UTC"}
@@ -156,7 +157,8 @@ class Shadow(People):
             raise DriverError(
                 f"cannot make the home of {name}: nothing is mounted at {place} yet, see fstab(5)"
             )
-        home.make(self._root + account.home, account.uid, account.gid, f"{self._root}/etc/skel")
+        place, skel = self._root + account.home, f"{self._root}/etc/skel"
+        home.make(place, account.uid, account.gid, skel, _label)
 
     def set_password(self, name: str, password: str) -> None:
         if not password or set(password) & set("\n\r\0"):
@@ -247,6 +249,13 @@ def _ran(command: Sequence[str], stdin: str) -> Ended:
         environment=_ENVIRONMENT,
         streams=Streams(stdin.encode(), stderr=True),
     )
+
+
+def _label(folder: str) -> None:
+    """Give what lies in a folder the labels that SELinux has for homes, as useradd(8) would, where it can."""
+    restorecon = _found("restorecon")
+    if restorecon and os.path.isdir(_SELINUX):
+        _ran([restorecon, "-R", "--", folder], "")
 
 
 def _said(output: bytes, stdin: str) -> str:

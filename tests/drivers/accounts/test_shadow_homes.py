@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.drivers.accounts import shadow
 from reconciler.drivers.accounts.shadow import Shadow
 from reconciler.errors import DriverError
 from reconciler.subjects.people.changes import is_locked
 from reconciler.subjects.people.rules import LOCK_DAY
-from tests.drivers.accounts.test_shadow import PERSON, carol, driver, guest, made
+from tests.drivers.accounts.test_shadow import PERSON, carol, driver, guest, made, tool
 from tests.subjects.people.test_ssh_keys import ED25519
 
 assert driver
@@ -112,3 +113,17 @@ def test_no_home_is_none(driver: Shadow, guest: Path, home: str) -> None:
     assert account.keys.ours == ()
     with pytest.raises(DriverError, match="names none"):
         driver.make_home("old")
+
+
+@pytest.mark.parametrize("loaded", [True, False])
+def test_a_home_is_labelled_before_it_has_its_name(
+    driver: Shadow, guest: Path, monkeypatch: pytest.MonkeyPatch, loaded: bool
+) -> None:
+    driver.create("carol", PERSON)
+    tool(guest, monkeypatch, "restorecon", f'echo "$@" >{guest}/said; ls -A {guest}/home >>{guest}/said')
+    monkeypatch.setattr(shadow, "_SELINUX", str(guest / ("home" if loaded else "selinux")))
+    driver.make_home("carol")
+    assert os.listdir(guest / "home") == ["carol"]
+    said = f"-R -- {guest}/home/.carol.new\n.carol.new\n"
+    assert (guest / "said").exists() is loaded
+    assert not loaded or (guest / "said").read_text() == said
