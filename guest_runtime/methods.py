@@ -1,6 +1,7 @@
 """What a host may ask of the guest, beside its own session: one function for each method."""
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -131,7 +132,7 @@ class Methods:
         answer({"events": [e.document() for e in events], "next": journal.last + 1, "lost": lost}, None)
 
     def ping(self, params: Json, answer: Answer) -> None:
-        answer({"echo": dict(params), "bootClock": self.clock_s()}, None)
+        answer({"echo": dict(params), "bootClock": self.clock_s(), "awakeClock": time.monotonic()}, None)
 
     def clock(self, params: Json, answer: Answer) -> None:
         if not self.wishes("clock"):

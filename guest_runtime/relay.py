@@ -26,7 +26,7 @@ from contextlib import suppress
 from functools import partial
 
 HEAD_BYTES = TAIL_BYTES = 8 * 1024  # some hundred lines each: what a person reads to see what went wrong
-TOLD_BYTES_MAX = 24 * 1024  # on the wire: half as much again as what is kept, and all of that fits as base64
+TOLD_BYTES_MAX = 33 * 1024  # on the wire: twice what is kept, as if all were quotes and line ends
 INPUT_BYTES_MAX = 64 * 1024  # what a pipe holds, so nobody has to feed it
 GRACE_S = 10.0  # between SIGTERM and SIGKILL, to save what is open
 _DEATH_S = 3.0  # SIGKILL takes milliseconds; who sleeps in the kernel for longer is left to systemd

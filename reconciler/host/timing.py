@@ -1,8 +1,9 @@
-"""This host's clock, told to a guest that wants it: its boot clock, and what ours was then.
+"""This host's clock, told to a guest that wants it: its own clocks, and what ours was then.
 
 A ping's answer says what the guest's boot clock was somewhere between the ping's departure and its
 return. In the middle is the best guess, and half the round trip the bound; of several pings the
-fastest counts. Nobody steps a boot clock, so how long the news itself then takes does not matter.
+fastest counts. Nobody steps a boot clock, so how long the news itself then takes does not matter, unless
+the guest sleeps meanwhile: it tells from its other clock, which stands still then.
 """
 
 import time
@@ -17,6 +18,7 @@ from reconciler.spec import Normal
 PINGS = 5  # the first wakes a guest up; of the others one is seldom held up
 GRAIN_S = 0.000_01  # between two clocks that are read one after the other
 _TIME = "time"
+_CLOCKS = ("bootClock", "awakeClock")
 
 Call = Callable[[str, Mapping[str, Json]], Awaitable[Json]]
 
@@ -42,9 +44,11 @@ async def offer_time(
             before_s = steady_s()
             answer = await call("ping", {})
             trip_s, now_s = steady_s() - before_s, wall_s()
-            boot_s = answer.get("bootClock") if isinstance(answer, dict) else None
-            if isinstance(boot_s, int | float):
-                found.append((trip_s / 2 + GRAIN_S, boot_s, now_s - trip_s / 2))
+            clocks = [answer.get(name) for name in _CLOCKS] if isinstance(answer, dict) else [None]
+            if all(isinstance(clock, int | float) for clock in clocks):
+                found.append((trip_s / 2 + GRAIN_S, now_s - trip_s / 2, clocks))
         if found:
-            error_s, boot_s, middle_s = min(found)
-            await call("clock", {"bootClock": boot_s, "time": middle_s, "error": error_s})
+            error_s, middle_s, clocks = min(found)
+            await call(
+                "clock", dict(zip(_CLOCKS, clocks, strict=True)) | {"time": middle_s, "error": error_s}
+            )

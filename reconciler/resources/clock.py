@@ -18,7 +18,11 @@ from typing import ClassVar, Literal, Protocol
 from reconciler.errors import Fault, InvalidSpec
 from reconciler.resource import Action, Change, Driver, Json, Notice, Past, Phase, Resource, Rules, Verdict
 from reconciler.subjects.timekeeping import (
+    FIELDS,
+    MAX_OFFSET_S,
+    RTC_ERROR_S,
     RTC_OFF_S,
+    SHORT,
     Estimate,
     Reading,
     Reference,
@@ -26,20 +30,16 @@ from reconciler.subjects.timekeeping import (
     by_kernel,
     by_rtc,
     reference,
+    steadied,
 )
 
 Source = Literal["host", "rtc"]
 
-MAX_OFFSET_S = 0.5  # NTP's own clients step from 0.128 s (ntpd) or 0.4 s (timesyncd) on
 PATIENCE_S = 120.0  # NTP needs some seconds once there is a network; a host offers its time every 30 s
 LOOK_S = 15.0  # while we wait: not every NTP service tells that it has found the time
 STEP_SEEN_S = 0.1  # what is told as a step, not as a slew between two looks
 NAP_S = 1.0  # what is told as sleep
-
-_NAME = "[A-Za-z0-9][A-Za-z0-9_+-]*"
-_ZONE = rf"[A-Z][A-Za-z0-9_+-]*(?:/{_NAME}){{0,2}}"
-_ZONE_WORDS = "a zone of the tz database such as Europe/Berlin"
-_ZONE_CHARS_MAX = 64  # the longest has 32
+TOLD_PART = 10  # of maxOffset: an error that is smaller matters to nobody, and would seldom be the same
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +61,7 @@ class Observed:
 
     reading: Reading | None = None
     estimate: Estimate | None = None
+    told: Estimate | None = None  # what the host is told of it
     lacking_since_s: float | None = None  # since when nobody has known the time well enough
 
 
@@ -91,58 +92,14 @@ class Clock(Resource[Desired, Observed, Clocks], kind="clock"):
     summary = "The guest's time and its zone, and who keeps the time right."
     verbs = frozenset({"set", "step", "step-back", "slew", "write"})
     earliest = Phase.CHANGE
-    short: ClassVar[Rules] = {
-        "type": "string",
-        "regex": f"synced|{_ZONE}",
-        "maxlength": _ZONE_CHARS_MAX,
-        "meta": {
-            "expected": f"synced, or {_ZONE_WORDS}",
-            "description": "The clock is kept right by NTP, or the guest's zone: clock: Europe/Berlin.",
-        },
-    }
-    rules: ClassVar[Rules] = {
-        "zone": {
-            "type": "string",
-            "regex": _ZONE,
-            "maxlength": _ZONE_CHARS_MAX,
-            "meta": {"expected": _ZONE_WORDS, "description": "The timezone of the whole guest."},
-        },
-        "state": {
-            "type": "string",
-            "allowed": ["synced"],
-            "meta": {"description": "The clock is right: by NTP, unless source or ntp say otherwise."},
-        },
-        "ntp": {
-            "type": "boolean",
-            "meta": {
-                "description": "Whether the guest's NTP service runs, now and after each boot.",
-                "default": "on with state: synced, off with a source, else as it is",
-            },
-        },
-        "source": {
-            "type": "string",
-            "allowed": ["host", "rtc"],
-            "meta": {"description": "Who sets the clock: the host over the channel, or the guest's RTC."},
-        },
-        "maxOffset": {
-            "type": "duration",
-            "min": 0.001,
-            "max": 3600,
-            "meta": {
-                "description": "From there on a source steps the clock; below, it slews it or lets it be.",
-                "default": "500ms",
-            },
-        },
-        "rtc": {
-            "type": "string",
-            "allowed": ["utc", "local"],
-            "meta": {"description": "What the RTC is kept in; it is set where it is off by seconds."},
-        },
-    }
+    short: ClassVar[Rules] = SHORT
+    rules: ClassVar[Rules] = FIELDS
+    act_deadline_s = 60.0  # timedated may have to be ended, started and asked again, on a busy guest
 
     def __init__(self, driver: Clocks) -> None:
         super().__init__(driver)
         self._reference: Reference | None = None
+        self._told: Estimate | None = None
         self._lacking: tuple[int, float] | None = None  # the generation, and since when
 
     @staticmethod
@@ -154,6 +111,9 @@ class Clock(Resource[Desired, Observed, Clocks], kind="clock"):
         source, synced, ntp = normal.get("source"), "state" in normal, normal.get("ntp")
         if source and ntp:
             raise InvalidSpec(Fault(0, 0, "ntp", "two would set one clock: write ntp: false, or no source"))
+        max_offset_s = float(normal.get("maxOffset", MAX_OFFSET_S))
+        if source == "rtc" and max_offset_s < RTC_ERROR_S:
+            raise InvalidSpec(Fault(0, 0, "maxOffset", "must be 500ms or more: the RTC counts whole seconds"))
         if ntp is None:
             ntp = False if source else True if synced else None
         return Desired(
@@ -162,7 +122,7 @@ class Clock(Resource[Desired, Observed, Clocks], kind="clock"):
             ntp=ntp,
             source=source,
             synced=synced,
-            max_offset_s=float(normal.get("maxOffset", MAX_OFFSET_S)),
+            max_offset_s=max_offset_s,
             rtc=normal.get("rtc"),
         )
 
@@ -182,20 +142,22 @@ class Clock(Resource[Desired, Observed, Clocks], kind="clock"):
 
     def observe(self, desired: Desired, past: Past) -> Observed:
         if not desired.managed:
-            self._reference = self._lacking = None
+            self._reference = self._told = self._lacking = None
             return Observed()
         driver: Clocks = self.driver
         reading = driver.read(desired.zone)
         estimate = _estimate(desired, reading, self._reference)
+        least_s = desired.max_offset_s / TOLD_PART if desired.source else 0.0
+        told = estimate and steadied(self._told, estimate, least_s)
         lacking = None
         if (desired.synced or desired.source) and not _known(desired, estimate):
             lacking = (past.generation, reading.boot_s)
             if self._lacking is not None and self._lacking[0] == past.generation:
                 lacking = self._lacking
         if not past.preview:
-            self._lacking = lacking
+            self._lacking, self._told = lacking, told
         since_s = lacking[1] if lacking else None
-        return Observed(reading=reading, estimate=estimate, lacking_since_s=since_s)
+        return Observed(reading=reading, estimate=estimate, told=told, lacking_since_s=since_s)
 
     @staticmethod
     def diff(desired: Desired, observed: Observed) -> tuple[Change, ...]:
@@ -207,14 +169,15 @@ class Clock(Resource[Desired, Observed, Clocks], kind="clock"):
             changes.append(Change("clock", "zone", desired.zone, now.zone))
         if desired.ntp is not None and now.ntp is not None and now.ntp.active is not desired.ntp:
             changes.append(Change("clock", "ntp", desired.ntp, now.ntp.active))
-        if desired.rtc is not None and now.rtc_local is not (desired.rtc == "local"):
-            changes.append(Change("rtc", "mode", desired.rtc, "local" if now.rtc_local else "utc"))
         surely_s = _surely_s(observed) if desired.source else 0.0
         ahead_s = observed.estimate.ahead_s if observed.estimate else 0.0
         if surely_s > desired.max_offset_s:
             changes.append(Change("clock", "time", 0, ahead_s))
         elif surely_s > desired.max_offset_s / 2:
             changes.append(Change("clock", "rate", 0, ahead_s))
+        # After the step: with its mode the RTC gets the clock's time.
+        if desired.rtc is not None and now.rtc_local is not (desired.rtc == "local"):
+            changes.append(Change("rtc", "mode", desired.rtc, "local" if now.rtc_local else "utc"))
         if _rtc_is_wrong(desired, observed, stepped=surely_s > desired.max_offset_s):
             changes.append(Change("rtc", "time", 0, now.rtc_ahead_s))
         return tuple(changes)
@@ -247,17 +210,17 @@ class Clock(Resource[Desired, Observed, Clocks], kind="clock"):
             case "set", "ntp":
                 now = replace(now, ntp=now.ntp and replace(now.ntp, active=action.value))
             case "set", "rtc":
-                ahead_s = now.rtc_ahead_s and 0.0
+                ahead_s = None if now.rtc_ahead_s is None else 0.0
                 now = replace(now, rtc_local=action.value == "local", rtc_ahead_s=ahead_s)
             case "write", _:
-                now = replace(now, rtc_ahead_s=now.rtc_ahead_s and 0.0)
+                now = replace(now, rtc_ahead_s=None if now.rtc_ahead_s is None else 0.0)
             case "slew", _:
                 now = replace(now, slewing_s=action.value)
             case _:
-                ahead_s = now.rtc_ahead_s and now.rtc_ahead_s - action.value
+                ahead_s = None if now.rtc_ahead_s is None else now.rtc_ahead_s - action.value
                 now = replace(now, slewing_s=0.0, wall_s=now.wall_s + action.value, rtc_ahead_s=ahead_s)
                 estimate = estimate and replace(estimate, ahead_s=estimate.ahead_s + action.value)
-        return replace(observed, reading=now, estimate=estimate)
+        return replace(observed, reading=now, estimate=estimate, told=None)
 
     @staticmethod
     def verdict(desired: Desired, observed: Observed, changes: Sequence[Change]) -> Verdict:
@@ -291,7 +254,8 @@ class Clock(Resource[Desired, Observed, Clocks], kind="clock"):
         now, estimate = observed.reading, observed.estimate
         if now is None:
             return {}
-        return now.shown() | (estimate.shown() if estimate else {})
+        told = observed.told or (estimate and steadied(None, estimate))
+        return now.shown() | (told.shown() if told else {})
 
     @staticmethod
     def notices(before: Observed, after: Observed) -> tuple[Notice, ...]:

@@ -327,7 +327,7 @@ def test_excerpt(data: bytes, head: str, tail: str) -> None:
 @given(st.binary(min_size=1, max_size=64), st.integers(1, 1 << 17))
 @example(b"\x01", 1 << 17)
 @example(b"\xff", 1 << 17)
-@example(b'"', 1 << 17)
+@example(b"\t\x02", 1 << 17)
 def test_whatever_it_is_the_wire_does_not_take_much_more(pattern: bytes, size: int) -> None:
     data = (pattern * (size // len(pattern) + 1))[:size]
     whole = told(data)
@@ -337,7 +337,8 @@ def test_whatever_it_is_the_wire_does_not_take_much_more(pattern: bytes, size: i
         assert data.endswith(base64.b64decode(whole["tail"]))
 
 
-def test_a_few_strange_characters_leave_it_a_text() -> None:
+def test_a_few_strange_characters_and_many_lines_leave_it_a_text() -> None:
+    assert told(b"\n" * (HEAD_BYTES + TAIL_BYTES))["head"] == "\n" * (HEAD_BYTES + TAIL_BYTES)
     assert told(b"\x1b[32mok\x1b[0m\n\xff\n")["head"] == "\x1b[32mok\x1b[0m\n\ufffd\n"
 
 

@@ -41,7 +41,7 @@ class Line:
         self.now_s += there_s
         boot_s = self.now_s + self.boot_ahead_s
         self.now_s += back_s
-        return {"echo": {}, "bootClock": boot_s}
+        return {"echo": {}, "bootClock": boot_s, "awakeClock": boot_s - 7.0}
 
     def offer(self) -> None:
         asyncio.run(offer_time(self.call, lambda: self.now_s, lambda: self.now_s))
@@ -53,6 +53,7 @@ def test_the_bound_holds_however_lopsided_the_line_is(ways: list[tuple[float, fl
     line.offer()
     (told,) = line.told
     truth_s = told["bootClock"] - line.boot_ahead_s
+    assert told["awakeClock"] == told["bootClock"] - 7.0
     assert abs(told["time"] - truth_s) <= told["error"]
     assert told["error"] == pytest.approx(min(map(sum, ways)) / 2, abs=1e-4)
 
@@ -75,7 +76,7 @@ def test_a_guest_without_a_clock_is_told_nothing() -> None:
 
     async def call(method: str, params: Mapping[str, Json]) -> Json:
         told.append(method)
-        return {"bootClock": "soon"}
+        return {"bootClock": "soon", "awakeClock": 1.0}
 
     asyncio.run(offer_time(call))
     assert told == ["ping"] * PINGS
@@ -98,7 +99,7 @@ class Wanting(FakeGuest):
         return hello | {"kinds": {"clock": {"usable": True} | wants}}
 
     def do_ping(self, params: dict[str, Json]) -> Json:
-        return {"echo": params, "bootClock": 12.5}
+        return {"echo": params, "bootClock": 12.5, "awakeClock": 10.5}
 
     def do_clock(self, params: dict[str, Json]) -> Json:
         return {"ahead": 0.0, "error": params["error"]}

@@ -83,6 +83,12 @@ def slewing(observed: Observed, by_s: float) -> Observed:
             id="the RTC's mode",
         ),
         pytest.param(
+            replace(HOST, rtc="local"),
+            off(-60.0),
+            [Action("step", "clock", value=60.0), Action("set", "rtc", value="local")],
+            id="the RTC's mode, with the time after the step",
+        ),
+        pytest.param(
             replace(SYNCED, rtc="utc"),
             off(0.0, reading=replace(NTP, rtc_ahead_s=3600.0)),
             [Action("write", "rtc")],
@@ -186,7 +192,7 @@ readings = st.builds(
     slewing_s=st.floats(-1, 1),
     zone=st.sampled_from(["", "Etc/UTC", "Asia/Tokyo"]),
     ntp=st.sampled_from([None, OFF, TIMESYNCD]),
-    rtc_ahead_s=st.none() | seconds,
+    rtc_ahead_s=st.none() | st.just(0.0) | seconds,
     rtc_local=st.booleans(),
 )
 
@@ -211,7 +217,9 @@ def test_a_whole_plan_leaves_nothing_to_do(desired: Desired, observed: Observed)
     for action in Clock.plan(desired, Clock.diff(desired, observed)):
         assert action.verb in Clock.verbs  # or a policy could not name it
         assert action.phase >= Clock.earliest
+        had_rtc = observed.reading is not None and observed.reading.rtc_ahead_s is not None
         observed = Clock.foresee(observed, action)
+        assert had_rtc == (observed.reading is not None and observed.reading.rtc_ahead_s is not None)
     assert Clock.diff(desired, observed) == ()
 
 
@@ -226,7 +234,8 @@ def test_what_is_shown_keeps_still() -> None:
         "ntp": {"service": "systemd-timesyncd.service", "active": True, "server": "ntp.example.org"},
         "rtc": {"mode": "utc", "ahead": 0},
     }
-    assert Clock.show(off(0.0125, 0.0045, reading=replace(NTP, rtc_ahead_s=1.4))) == shown
+    told = Estimate("host", 0.25, 1.0)
+    assert Clock.show(replace(off(0.0125, 0.0045), told=told))["ahead"] == 0.25
 
 
 def test_events() -> None:
@@ -264,6 +273,11 @@ def test_events() -> None:
             Desired(managed=True, synced=True, ntp=False, rtc="local"),
             id="synced by something else",
         ),
+        pytest.param(
+            "clock: {source: rtc, maxOffset: 500ms}",
+            replace(RTC, max_offset_s=0.5),
+            id="as exact as an RTC is",
+        ),
         pytest.param("clock: {ntp: true}", Desired(managed=True, ntp=True), id="NTP alone"),
     ],
 )
@@ -287,6 +301,7 @@ def test_reads(text: str, desired: Desired) -> None:
         pytest.param("clock: {source: ntp}", id="no such source"),
         pytest.param("clock: {maxOffset: 0s}", id="nothing is that right"),
         pytest.param("clock: {rtc: gmt}", id="no such mode"),
+        pytest.param("clock: {source: rtc, maxOffset: 499ms}", id="an RTC is not that exact"),
     ],
 )
 def test_refuses(text: str) -> None:

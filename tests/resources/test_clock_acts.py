@@ -1,6 +1,8 @@
 """The clock's passes over a clock in memory: what the host says, steps, slews, sleep and patience."""
 
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from random import Random
 from typing import Any
 
 import pytest
@@ -34,14 +36,23 @@ class FakeClocks:
         self.reading = replace(self.reading, ntp=replace(TIMESYNCD, active=on))
 
     def set_rtc_mode(self, local: bool) -> None:
+        self.acts.append(("mode", local))
+        self._set_rtc()
         self.reading = replace(self.reading, rtc_local=local)
 
     def write_rtc(self) -> None:
         self.acts.append(("write", None))
+        self._set_rtc()
+
+    def _set_rtc(self) -> None:
+        if self.reading.rtc_ahead_s is not None:
+            self.reading = replace(self.reading, rtc_ahead_s=0.0)
 
     def step(self, by_s: float) -> None:
         self.acts.append(("step", by_s))
-        self.reading = replace(self.reading, wall_s=self.reading.wall_s + by_s, slewing_s=0.0)
+        now = self.reading
+        rtc_ahead_s = None if now.rtc_ahead_s is None else now.rtc_ahead_s - by_s
+        self.reading = replace(now, wall_s=now.wall_s + by_s, slewing_s=0.0, rtc_ahead_s=rtc_ahead_s)
 
     def slew(self, by_s: float) -> float:
         left_s = self.reading.slewing_s
@@ -58,7 +69,8 @@ class FakeClocks:
         )
 
     def offer(self, **other: Any) -> dict[str, Any]:
-        return {"bootClock": self.reading.boot_s, "time": self.true_s, "error": 0.001} | other
+        boot_s, awake_s = self.reading.boot_s, self.reading.boot_s - self.reading.slept_s
+        return {"bootClock": boot_s, "awakeClock": awake_s, "time": self.true_s, "error": 0.001} | other
 
 
 def go(kind: Clock, desired: Desired, generation: int = 7) -> str:
@@ -82,6 +94,17 @@ def test_the_host_sets_a_clock_that_is_wrong() -> None:
     guest.acts.clear()
     assert go(kind, HOST) == "InSync"
     assert guest.acts == []
+
+
+def test_the_rtc_gets_the_right_time_with_its_mode_and_after_the_step() -> None:
+    guest = FakeClocks(true_s=NOW.wall_s + 90.0)
+    guest.reading = replace(guest.reading, rtc_ahead_s=90.0)
+    kind, desired = Clock(guest), replace(HOST, rtc="local")
+    kind.observe(desired, Past(generation=7))
+    kind.take_time(guest.offer())
+    assert go(kind, desired) == "InSync"
+    assert guest.acts[1:] == [("step", 90.0), ("mode", True)]
+    assert guest.reading.rtc_ahead_s == 0.0
 
 
 def test_a_clock_set_by_hand_is_set_back_without_asking_the_host_again() -> None:
@@ -129,6 +152,51 @@ def test_sleep_spoils_what_the_host_said() -> None:
     assert go(kind, HOST) == "InSync"
 
 
+def test_what_was_measured_before_a_sleep_is_not_taken_after_it() -> None:
+    guest = FakeClocks()
+    kind = Clock(guest)
+    go(kind, HOST)
+    measured = guest.offer()
+    guest.go_on(20.0)
+    guest.reading = replace(guest.reading, slept_s=19.0)
+    with pytest.raises(NotHeld, match="slept"):
+        kind.take_time(measured)
+    assert go(kind, HOST) == "NotSynchronised"
+    kind.take_time(guest.offer())
+    assert go(kind, HOST) == "InSync"
+
+
+def test_what_a_slew_has_done_on_the_way_is_in_the_bound() -> None:
+    guest = FakeClocks(true_s=NOW.wall_s + 0.4)
+    kind = Clock(guest)
+    go(kind, HOST)
+    kind.take_time(guest.offer())
+    assert go(kind, HOST) == "InSync"
+    measured = guest.offer()
+    guest.go_on(59.0, slewed_s=0.0295)
+    told = kind.take_time(measured)
+    assert abs(told["ahead"] - (guest.reading.wall_s - guest.true_s)) <= told["error"]
+
+
+def test_what_the_host_is_told_seldom_changes() -> None:
+    """A day of offers, over a channel as it is, of a clock that is 10 ppm too fast."""
+    guest, chance = FakeClocks(), Random(7)
+    kind = Clock(guest)
+    go(kind, HOST)
+    shown = []
+    for _ in range(24 * 60 * 2):
+        guest.go_on(30.0)
+        guest.true_s -= 30.0 * 10e-6
+        half_s = abs(chance.gauss(1.5e-3, 0.6e-3)) / 2
+        kind.take_time(guest.offer(error=half_s, time=guest.true_s + chance.uniform(-half_s, half_s)))
+        assert go(kind, HOST) == "InSync"
+        seen = kind.observe(HOST, Past(generation=7))
+        told = Clock.show(seen)
+        assert abs(told["ahead"] - (guest.reading.wall_s - guest.true_s)) <= told["error"] + 1e-5
+        shown.append((told["ahead"], told["error"]))
+    assert sum(a != b for a, b in pairwise(shown)) < 60
+
+
 def test_patience_is_for_each_document() -> None:
     guest = FakeClocks()
     kind = Clock(guest)
@@ -156,6 +224,8 @@ def test_patience_is_for_each_document() -> None:
         pytest.param({"error": 7200.0}, InvalidSpec, id="a host that does not know"),
         pytest.param({"bootClock": 2000.0}, NotHeld, id="of the future"),
         pytest.param({"bootClock": 900.0}, NotHeld, id="too long ago"),
+        pytest.param({"awakeClock": 990.0}, NotHeld, id="a sleep that is not known of"),
+        pytest.param({"awakeClock": None}, InvalidSpec, id="a host that does not give it back"),
     ],
 )
 def test_what_makes_no_sense_is_not_taken(other: dict[str, Any], error: type[Exception]) -> None:

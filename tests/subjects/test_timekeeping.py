@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from reconciler.subjects.timekeeping import (
     DRIFT_PPM,
+    WIDE,
     Estimate,
     Ntp,
     Reading,
@@ -16,6 +17,7 @@ from reconciler.subjects.timekeeping import (
     by_rtc,
     coarse,
     reference,
+    steadied,
 )
 
 NOW = Reading(boot_s=500.0, wall_s=1_700_000_500.0)
@@ -23,9 +25,26 @@ NOW = Reading(boot_s=500.0, wall_s=1_700_000_500.0)
 
 @given(st.floats(-1e6, 1e6), st.floats(0, 1e4), st.floats(-1, 1))
 def test_what_is_shown_holds_the_truth(ahead_s: float, error_s: float, where: float) -> None:
-    shown = Estimate("host", ahead_s, error_s).shown()
+    shown = steadied(None, Estimate("host", ahead_s, error_s)).shown()
     truth_s = ahead_s + where * error_s
     assert abs(shown["ahead"] - truth_s) <= shown["error"] * 1.0001 + 1e-6
+
+
+@given(st.lists(st.tuples(st.floats(-0.1, 0.1), st.floats(0, 0.1)), min_size=1), st.floats(0, 0.1))
+def test_what_is_told_over_time_holds_and_is_not_far_too_wide(
+    truths: list[tuple[float, float]], least_s: float
+) -> None:
+    told = None
+    for ahead_s, error_s in truths:
+        told = steadied(told, Estimate("host", ahead_s, error_s), least_s)
+        assert abs(told.ahead_s - ahead_s) + error_s <= told.error_s + 1e-9
+        assert told.error_s <= max(1e-6, error_s * 1.5 * 2.6, least_s * 2.6) * WIDE
+
+
+def test_what_is_told_changes_with_who_says_it() -> None:
+    told = steadied(None, Estimate("host", 0.0, 1.0))
+    assert steadied(told, Estimate("host", 0.1, 0.5)) is told
+    assert steadied(told, Estimate("rtc", 0.1, 0.5)).by == "rtc"
 
 
 @given(st.floats(0, 1e6))
@@ -36,7 +55,8 @@ def test_coarse_is_no_less_and_not_much_more(seconds: float) -> None:
 
 @given(ahead_s=st.floats(-1e5, 1e5), since_s=st.floats(0, 1e5))
 def test_the_hosts_time_stays_good_and_its_bound_grows(ahead_s: float, since_s: float) -> None:
-    host = reference({"bootClock": 500.0, "time": 1_700_000_500.0, "error": 0.001}, NOW)
+    told = {"bootClock": 500.0, "awakeClock": 500.0, "time": 1_700_000_500.0, "error": 0.001}
+    host = reference(told, NOW)
     later = replace(NOW, boot_s=500.0 + since_s, wall_s=NOW.wall_s + since_s + ahead_s)
     estimate = by_host(host, later)
     assert estimate is not None

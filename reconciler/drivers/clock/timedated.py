@@ -6,6 +6,7 @@ localtime(5), adjtime_config(5).
 """
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -18,6 +19,7 @@ from reconciler.facilities.inotify import CREATE, SETTLED, Folders
 from reconciler.resource import Watch
 from reconciler.resources.clock import Clocks
 from reconciler.subjects.timekeeping import Ntp, Reading
+from reconciler.subjects.units import object_path
 
 _NAME = "org.freedesktop.timedate1"
 _TIMEDATED = Peer(_NAME, "/org/freedesktop/timedate1", _NAME)
@@ -110,10 +112,11 @@ class Timedated(_Clocks, Clocks):
     def __init__(self, **folders: str) -> None:
         super().__init__(**folders)
         self._candidates = tuple(_candidates(_NTP_UNITS))
+        self._given_up = threading.Event()
         # From systemd alone: anybody on the bus may send signals that look like its own.
         properties = "interface='org.freedesktop.DBus.Properties',member='PropertiesChanged'"
         match = f"type='signal',sender='org.freedesktop.systemd1',{properties}"
-        self._bus = Bus(*(f"{match},path='{_path(unit)}'" for unit in self._candidates))
+        self._bus = Bus(*(f"{match},path='{object_path(unit)}'" for unit in self._candidates))
 
     @classmethod
     def available(cls) -> bool:
@@ -128,6 +131,7 @@ class Timedated(_Clocks, Clocks):
         )
 
     def cancel(self) -> None:
+        self._given_up.set()
         self._bus.cancel()
 
     def close(self) -> None:
@@ -160,9 +164,11 @@ class Timedated(_Clocks, Clocks):
         self._await(lambda: self._states(_TIMEDATED_UNIT).get(_TIMEDATED_UNIT) == "inactive")
 
     def _await(self, done: Callable[[], bool]) -> None:
+        self._given_up.clear()
         ends_s = time.monotonic() + _SWITCH_S
         while not done() and time.monotonic() < ends_s:
-            time.sleep(_SWITCH_GAP_S)
+            if self._given_up.wait(_SWITCH_GAP_S):
+                raise DriverError("cannot wait for the clock's services any longer")
 
     def _states(self, *units: str) -> dict[str, str]:
         """Of those that are installed: active, inactive, and so on."""
@@ -269,13 +275,6 @@ def _candidates(roots: tuple[str, ...]) -> list[str]:
             lists |= {name: f"{folder}/{name}" for name in os.listdir(folder) if name.endswith(".list")}
     units = [line for _, path in sorted(lists.items()) for line in _lines(path) if line[:1] not in ("", "#")]
     return [*dict.fromkeys(units)][:_NTP_UNITS_MAX]
-
-
-def _path(unit: str) -> str:
-    """Where systemd keeps a unit on the bus: sd_bus_path_encode(3)."""
-    return "/org/freedesktop/systemd1/unit/" + "".join(
-        c if c.isascii() and c.isalnum() else "".join(f"_{byte:02x}" for byte in c.encode()) for c in unit
-    )
 
 
 def _heard(found: Mapping[str, Any]) -> tuple[str, float]:

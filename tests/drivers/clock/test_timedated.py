@@ -1,8 +1,9 @@
 """Zone, NTP and RTC over a real bus and in a folder of our own; tests/vm asks the real daemons."""
 
 import os
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +16,10 @@ from reconciler.drivers.clock.timedated import Files, Timedated
 from reconciler.errors import DriverError, Unsupported
 from reconciler.facilities import timex
 from reconciler.resource import Cancellable, Watching
-from reconciler.resources.clock import Clocks
+from reconciler.resources.clock import Clock, Clocks
 from reconciler.subjects.timekeeping import Ntp
-from tests.bus import PrivateBus, Refusal, Reply, program, readable
+from reconciler.subjects.units import object_path
+from tests.bus import FakeProgram, PrivateBus, Refusal, Reply, program, readable
 
 PORTS: tuple[Clocks, ...] = (Timedated(), Files())  # hold the drivers to their port, for the type checker
 WATCHING: tuple[Watching, ...] = (Timedated(), Files())
@@ -159,9 +161,13 @@ class Guest:
     etc: Path | None = None
     known: dict[str, Any] = field(default_factory=dict)  # what timedated has read or set since it started
     heard: list[tuple[Any, ...]] = field(default_factory=list)
+    asked: threading.Event = field(default_factory=threading.Event)
+    deaf: bool = False  # timedated does nothing
+    programs: dict[str, FakeProgram] = field(default_factory=dict)
 
     def timedated(self, path: str, method: str, body: tuple[Any, ...]) -> Reply:
         self.heard.append((method, *body))
+        self.asked.set()
         if body[0] == "Asia/Refused":
             raise Refusal("org.freedesktop.DBus.Error.InvalidArgs", "Invalid or not installed time zone")
         if self.etc and self.known.get(method) != body[0]:
@@ -171,7 +177,7 @@ class Guest:
                 (self.etc / "localtime").symlink_to(f"/usr/share/zoneinfo/{body[0]}")
             elif method == "SetLocalRTC":
                 (self.etc / "adjtime").write_text(f"0.0 0 0\n0\n{'LOCAL' if body[0] else 'UTC'}\n")
-        if method == "SetNTP":
+        if method == "SetNTP" and not self.deaf:
             self.states[TIMESYNCD] = "active" if body[0] else "inactive"
         return "", ()
 
@@ -206,7 +212,9 @@ def guest(system_bus: PrivateBus) -> Iterator[Guest]:
     made_up = Guest()
     with ExitStack() as stack:
         stack.enter_context(program("org.freedesktop.timedate1", made_up.timedated))
-        stack.enter_context(program("org.freedesktop.systemd1", made_up.systemd))
+        made_up.programs["systemd"] = stack.enter_context(
+            program("org.freedesktop.systemd1", made_up.systemd)
+        )
         stack.enter_context(program("org.freedesktop.timesync1", made_up.timesyncd))
         yield made_up
 
@@ -296,8 +304,41 @@ def test_lists_are_read_as_timedated_does(tmp_path: Path) -> None:
     assert timedated._candidates(roots) == ["ntpsec.service", TIMESYNCD, CHRONY]
 
 
-def test_units_have_paths() -> None:
-    assert timedated._path(TIMESYNCD) == "/org/freedesktop/systemd1/unit/systemd_2dtimesyncd_2eservice"
+def test_only_systemds_own_signals_wake(driver: Timedated, guest: Guest) -> None:
+    path = object_path(TIMESYNCD)
+    _, _, watch, _ = driver.watches()
+    driver.read(None)
+    watch.drain()
+    body: tuple[Any, ...] = ("org.freedesktop.systemd1.Unit", {"ActiveState": ("s", "active")}, [])
+    signal = (path, "org.freedesktop.DBus.Properties", "PropertiesChanged", "sa{sv}as", *body)
+    with program("org.example.Liar", guest.systemd) as liar:
+        liar.emit(*signal)
+        driver.read(None)  # whatever has come from the bus by now is taken in
+        assert not watch.drain()
+    guest.programs["systemd"].emit(*signal)
+    assert readable(watch.fileno())
+    assert watch.drain()
+
+
+def test_who_waits_for_a_service_can_be_cut_short(driver: Timedated, guest: Guest) -> None:
+    guest.deaf = True
+    waiting = threading.Thread(target=lambda: failures.append(_failure(lambda: driver.set_ntp(True))))
+    failures: list[str] = []
+    waiting.start()
+    assert guest.asked.wait(10)
+    while waiting.is_alive():  # it may just be about to wait
+        driver.cancel()
+        waiting.join(0.1)
+    assert failures[0].startswith("cannot ")
+    assert Clock.act_deadline_s >= 2 * timedated._CALL_S + timedated._SWITCH_S + 4.0
+
+
+def _failure(do: Callable[[], None]) -> str:
+    try:
+        do()
+    except DriverError as error:
+        return str(error)
+    return ""
 
 
 def test_available_where_systemd_and_its_daemon_are(
