@@ -115,13 +115,14 @@ def run(options: Options) -> int:
         startup.check_packages()
         endpoints = [open_endpoint(channel) for channel in options.channels]
         policy = startup.policy(options.policy, validation)
-        usable, unusable, asleep = startup.kinds(policy, rehearse=options.rehearse)
+        own = startup.own_paths(options.state_directory, options.policy)
+        usable, unusable, asleep = startup.kinds(policy, rehearse=options.rehearse, own=own)
         startup.unload_unused(usable)
         setting = Setting(
             resources=usable,
             unusable=unusable,
             asleep=asleep,
-            rouse=partial(startup.make, rules=policy, rehearse=options.rehearse),
+            rouse=partial(startup.make, rules=policy, rehearse=options.rehearse, own=own),
             policy=policy,
             rehearse=options.rehearse,
             jitter=jitter,

@@ -24,10 +24,18 @@ def check_packages() -> None:
             raise Unsupported(f"cannot read documents: the Python package {name} is missing")
 
 
+def own_paths(*paths: str) -> tuple[str, ...]:
+    """The agent's own files and folders, by every name that a document could have for them."""
+    return tuple({name for path in paths for name in (os.path.abspath(path), os.path.realpath(path))})
+
+
 def kinds(
-    rules: Policy, *, rehearse: bool = False
+    rules: Policy, *, rehearse: bool = False, own: tuple[str, ...] = ()
 ) -> tuple[dict[str, Resource[Any, Any, Any]], dict[str, ReconcilerError], frozenset[str]]:
-    """Every kind that this guest can do and may; why not the others, not even looked at; those asleep."""
+    """Every kind that this guest can do and may; why not the others, not even looked at; those asleep.
+
+    `own` are the paths that no document may reach, as of `own_paths`.
+    """
     usable: dict[str, Resource[Any, Any, Any]] = {}
     unusable: dict[str, ReconcilerError] = {}
     asleep: set[str] = set()
@@ -37,13 +45,15 @@ def kinds(
             if drivers.sleeps(name):
                 asleep.add(name)
             else:
-                usable[name] = make(name, rules, rehearse=rehearse)
+                usable[name] = make(name, rules, rehearse=rehearse, own=own)
         except (Forbidden, Unsupported) as error:
             unusable[name] = error
     return usable, unusable, frozenset(asleep)
 
 
-def make(name: str, rules: Policy, *, rehearse: bool = False) -> Resource[Any, Any, Any]:
+def make(
+    name: str, rules: Policy, *, rehearse: bool = False, own: tuple[str, ...] = ()
+) -> Resource[Any, Any, Any]:
     """A kind with its drivers, which know the policy. Raises Unsupported."""
     try:
         kind = resources.load(name)
@@ -52,13 +62,13 @@ def make(name: str, rules: Policy, *, rehearse: bool = False) -> Resource[Any, A
         raise
     except Exception as fault:  # half an update: that costs this kind, and not the agent
         raise Unsupported(f"cannot do {name}: {type(fault).__name__}: {fault}") from fault
-    restrain(made, rules)
+    restrain(made, rules, own)
     return made
 
 
 def unload_unused(usable: Mapping[str, Resource[Any, Any, Any]]) -> None:
     """Give back the memory of drivers that no kind has taken; those of a kind asleep are not loaded yet."""
-    drivers.forget({type(driver).__module__ for made in usable.values() for driver in own(made)})
+    drivers.forget({type(driver).__module__ for made in usable.values() for driver in drivers_of(made)})
     gc.collect()  # classes hold themselves
 
 
@@ -95,7 +105,7 @@ def policy(path: str, validation: Validation) -> Policy:
     return Policy(**values)
 
 
-def restrain(resource: Resource[Any, Any, Any], rules: Policy) -> None:
+def restrain(resource: Resource[Any, Any, Any], rules: Policy, out_of_reach: tuple[str, ...] = ()) -> None:
     """Tell the drivers what they themselves must hold to, since no document has to name it."""
     limits = {
         "forbidden_commands": rules.commands,
@@ -104,14 +114,15 @@ def restrain(resource: Resource[Any, Any, Any], rules: Policy) -> None:
         "lease_s_max": rules.freeze_lease_s_max,
         "passwordless_users": rules.passwordless_users,
         "file_folders": rules.file_folders,
+        "own_paths": out_of_reach,
     }
-    for driver in own(resource):
+    for driver in drivers_of(resource):
         for name, limit in limits.items():
             if hasattr(driver, name):
                 setattr(driver, name, limit)
 
 
-def own(resource: Resource[Any, Any, Any]) -> tuple[Any, ...]:
+def drivers_of(resource: Resource[Any, Any, Any]) -> tuple[Any, ...]:
     """The drivers that a kind was given."""
     # Not `drivers()`: a kind may show others what only listens for its own.
     return resource.driver if type(resource).several else (resource.driver,)

@@ -128,6 +128,13 @@ def test_a_document_converges(start: Start) -> None:
     assert status["inventory"]["memory"]["total"] > 0
 
 
+def test_no_document_reaches_the_agents_own_files(start: Start, tmp_path: Path) -> None:
+    host = Host(start()[1])
+    for path, reason in ((f"{tmp_path}/state/state.json", "Forbidden"), (f"{tmp_path}/motd", "Drifted")):
+        plan = host.call("plan", spec={"files": {path: {"content": "x"}}})["kinds"]["files"]
+        assert (path, plan["reason"]) == (path, reason)
+
+
 def test_a_killed_daemon_goes_on_where_it_was(start: Start) -> None:
     process, path = start()
     host = Host(path)

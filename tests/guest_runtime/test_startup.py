@@ -114,6 +114,18 @@ def test_a_kind_that_cannot_be_loaded_costs_itself(tmp_path: Path, monkeypatch: 
         startup.make("torn-kind", Policy())
 
 
+def test_what_is_the_agents_own_is_out_of_reach_by_each_of_its_names(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    own = startup.own_paths(f"{tmp_path}/link/../link", f"{tmp_path}/policy.yaml")
+    made = startup.make("files", Policy(), own=own)
+    for name in ("link", "link/state.json", "real/run/x", "policy.yaml"):
+        with pytest.raises(Forbidden, match="the agent's own"):
+            made.driver.look(f"{tmp_path}/{name}", digest=True)
+    for name in ("policy.yaml~", "links", "realm/x"):
+        made.driver.look(f"{tmp_path}/{name}", digest=True)
+
+
 TORN_KIND = """
 from reconciler.resources.hostname import Desired, Names, Observed
 from reconciler.resource import Resource
@@ -196,7 +208,7 @@ def test_what_no_kind_uses_is_unloaded() -> None:
         "usable, *_ = startup.kinds(Policy(), rehearse=True);"
         "before = {name for name in sys.modules if name.startswith('reconciler.drivers.')};"
         "startup.unload_unused(usable);"
-        "used = {type(d).__module__ for kind in usable.values() for d in startup.own(kind)};"
+        "used = {type(d).__module__ for kind in usable.values() for d in startup.drivers_of(kind)};"
         "print(before > used, {name for name in before if name in sys.modules} == used)"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

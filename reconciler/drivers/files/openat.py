@@ -47,6 +47,7 @@ _NO_TMPFILE = (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL)  # op
 
 class Openat(Paths):
     file_folders: tuple[str, ...] | None = None  # the policy's; None: everywhere
+    own_paths: tuple[str, ...] = ()  # the agent's, with all below them: its policy, its state
 
     def __init__(self) -> None:
         self._changes = Following()
@@ -144,6 +145,8 @@ class Openat(Paths):
             raise DriverError(f"cannot {verb} {path}: {error.strerror}") from None
 
     def _check(self, path: str) -> None:
+        if any(f"{path}/".startswith(f"{own}/") for own in self.own_paths):
+            raise Forbidden(f"cannot manage {path}: it is the agent's own")
         allowed = self.file_folders
         if allowed is not None and not any(path.startswith(f"{folder.rstrip('/')}/") for folder in allowed):
             raise Forbidden(
