@@ -202,7 +202,8 @@ class Services(Resource[Desired, Observed, Units], kind="services"):
     def plan(desired: Desired, changes: Sequence[Change]) -> tuple[Action, ...]:
         steps = [step for step in changes if isinstance(step, Step)]
         wanted: dict[tuple[str, str], Step] = {}  # a socket may start more than one that is to stop
-        for step in sorted(steps, key=lambda step: _VERBS.index(step.verb)):
+        # One with a token that is refused ends the plan: what may be refused again comes last.
+        for step in sorted(steps, key=lambda s: (s.again and s.token is not None, _VERBS.index(s.verb))):
             wanted.setdefault((step.verb, step.target), step)
         actions: list[Action] = []
         for step in wanted.values():

@@ -72,6 +72,7 @@ class Step(Change):
     verb: str = ""
     token: str | None = None
     options: Mapping[str, bool] | None = None
+    again: bool = False  # it was tried lately, and did not come about
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def _put_off(step: Step, unit: Unit, observed: Observed) -> Found:
         words = _why(unit, observed, "started too often, given up until the document changes")
         return Said("trouble", words, "GivenUp")
     if observed.boot_clock_s >= tried.again_s:
-        return step
+        return replace(step, again=True)
     if tried.held and step.verb != "start" and not tried.why:
         undone = f"{step.verb} was done, and undone since"
         return Said("trouble", _why(unit, observed, undone), "Undone")

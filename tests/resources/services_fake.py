@@ -68,6 +68,11 @@ class FakeUnits:
             raise DriverError(f"cannot {verb} {unit}: no")
         files = {"enable": "enabled", "disable": "disabled", "mask": "masked", "unmask": "disabled"}
         self.held[unit] = replace(self.held[unit], file=files[verb])
+        if reload:
+            loads = {
+                name: "masked" if each.file == "masked" else "loaded" for name, each in self.held.items()
+            }
+            self.held = {name: replace(each, load=loads[name]) for name, each in self.held.items()}
 
 
 def guest(*units: Unit) -> tuple[FakeUnits, Services]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.vm.guest import Guest
-from tests.vm.product import again, agent, configure, signal_agent
+from tests.vm.product import UNIT, again, agent, configure, signal_agent
 from tests.vm.wire import Host
 
 pytestmark = pytest.mark.vm
@@ -145,6 +145,49 @@ def test_what_systemd_has_given_up_waits_for_another_document(guest: Guest, host
     guest.wait_until(f"test $(wc -l </run/bad) -gt {count}")
 
 
+def test_what_comes_back_over_and_over_is_told_once(guest: Guest, host: Host) -> None:
+    words = "ExecStart=/bin/sh -c 'echo no luck; sleep 1; exit 3'"
+    text = SERVICE.format(lines=f"{words}\nRestart=always\nRestartSec=1")
+    write(guest, "bad.service", f"[Unit]\nStartLimitIntervalSec=0\n{text}")
+    host.apply({"services": {"bad": "running"}})
+    told = host.reason("services", "Restarting", 60)["message"]
+    assert "bad ends, and systemd starts it again and again (exit-code, status 3); it said: " in told
+    assert "no luck" in told
+    assert host.status["phase"] == "Degraded"
+    last, count = host.call("events")["events"][-1]["seq"], starts(guest, "bad")
+    guest.wait_until(f"test $(wc -l </run/bad) -gt {count + 3}")
+    later = [event for event in host.call("events")["events"] if event["seq"] > last]
+    assert [event for event in later if event["kind"] == "services"] == []
+    service(guest, "bad", SLEEP)
+    guest.run("systemctl restart bad")
+    host.reason("services", "InSync", 30)
+
+
+def test_a_reload_that_fails_is_told_and_not_repeated(guest: Guest, host: Host) -> None:
+    service(guest, "web", SLEEP, "ExecReload=/bin/sh -c 'echo reload >>/run/reloads; exit 1'")
+    host.converge({"services": {"web": "running"}})
+    host.apply({"services": {"web": {"state": "running", "reload": "a"}}})
+    assert "failed at it (exit-code)" in message(host, "NotReloaded")
+    time.sleep(3)
+    assert starts(guest, "reloads") == 1
+    guest.run("systemctl restart web")
+    host.reason("services", "InSync", 20)
+
+
+def test_the_policy_forbids(guest: Guest, host: Host) -> None:
+    service(guest, "web", SLEEP)
+    guest.run("mkdir -p /srv/data; mount -t tmpfs none /srv/data; systemctl start web")
+    policy = 'forbid: {acts: ["services.stop"], paths: [/srv]}'
+    guest.run(f"echo '{policy}' >/etc/guest-reconciler/policy.yaml; systemctl restart {UNIT}")
+    with again(guest, host) as later:
+        for wanted, words in (("web", "services.stop"), ("srv-data.mount", "of /srv/data")):
+            later.apply({"services": {wanted: "stopped"}})
+            assert words in message(later, "Forbidden")
+        later.converge({"services": {"web": {"state": "running", "enabled": True}}})
+    assert state(guest, "web") == "active"
+    assert guest.run("mountpoint --quiet /srv/data").rc == 0
+
+
 IMPOSSIBLE = [
     pytest.param({"wbe": "running"}, "NoSuchUnit", "did you mean web?", id="a typing error"),
     pytest.param({"fixed": {"enabled": True}}, "CannotEnable", "no [Install] section", id="static"),
@@ -254,9 +297,12 @@ def test_others_units_do_not_wake_the_agent(guest: Guest, host: Host) -> None:
     host.converge({"services": {"web": "running"}})
     time.sleep(3)
     woken = wake_ups(guest)
-    before = woken()
-    guest.run("for n in 1 2 3 4; do systemctl start noise; done; sleep 2")
-    assert woken() - before <= 1
+    counts = []
+    for _ in range(2):  # the slow pass, every ten minutes, may come into one of them
+        before = woken()
+        guest.run("for n in 1 2 3 4; do systemctl start noise; done; sleep 2")
+        counts.append(woken() - before)
+    assert min(counts) <= 1
     guest.run("systemctl kill web")
     host.reason("services", "Drifted", 20)
 
