@@ -14,6 +14,7 @@ import pytest
 from tests.vm.desktop import DESKTOP
 from tests.vm.guest import boot_once
 from tests.vm.image import Image, product
+from tests.vm.product import again, signal_agent
 from tests.vm.screen import Desktop
 from tests.vm.wire import Host
 
@@ -27,6 +28,10 @@ TYPES = {"greetd": "wayland", "lightdm": "x11"}
 GREETER = "loginctl show-seat seat0 -P ActiveSession | xargs loginctl show-session | grep -x Class=greeter"
 # Units of sessions that have ended are gone, and with them what they did to the screen.
 NOTHING_OPENS = "! systemctl list-units --all --no-legend 'guest-reconciler-login-*' | grep -v running"
+LOGINS = "guest-reconciler-login-*"
+SEAT0 = "org.freedesktop.login1 /org/freedesktop/login1/seat/seat0 org.freedesktop.login1.Seat"
+RULES = "/etc/pam.d/guest-reconciler-lightdm"
+ASKED = "/run/asked-by-pam"
 LOCKERS = {"greetd": "swayidle", "lightdm": "xss-lock"}
 
 
@@ -60,14 +65,19 @@ def manager(request: pytest.FixtureRequest, guest: Desktop) -> str:
     return name
 
 
-def log_in(host: Host, user: str, password: str = "", *, reason: str = "InSync", **more: Any) -> None:
-    """Apply it, and wait until this is what the guest makes of it."""
+def apply(host: Host, user: str, password: str = "", **more: Any) -> int:
+    """A login of the user, as the next generation."""
     document = {"name": user, "state": "logged-in", "credential": {"fromFile": f"secrets/{user}"}} | more
     secret = b64encode((password or PASSWORDS[user]).encode()).decode()
-    generation = host.call("spec")["generation"] + 1
+    generation: int = host.call("spec")["generation"] + 1
     secrets = {"user": {"credential": secret}}
     host.call("apply", generation=generation, spec={"user": document}, secrets=secrets)
-    wanted = {"observedGeneration": generation, "reason": reason}
+    return generation
+
+
+def log_in(host: Host, user: str, password: str = "", *, reason: str = "InSync", **more: Any) -> None:
+    """Apply it, and wait until this is what the guest makes of it."""
+    wanted = {"observedGeneration": apply(host, user, password, **more), "reason": reason}
     host.until(lambda _: wanted.items() <= host.condition("user").items())
 
 
@@ -143,3 +153,40 @@ def test_a_session_without_a_locker_keeps_the_screen(guest: Desktop, manager: st
         assert session(guest, "alice")["State"] == "active"
         log_in(host, "bob", replace=True)
         assert session(guest, "alice") == {}
+
+
+@pytest.mark.parametrize("manager", ["lightdm"], indirect=True)
+def test_a_login_at_a_greeter_has_a_display_and_a_switch_has_none(guest: Desktop, manager: str) -> None:
+    """What tells them apart: only for the one that has none is the agent asked."""
+    guest.run(f"sed -i '1i auth optional pam_exec.so log={ASKED} /usr/bin/env' {RULES}")
+    guest.run("systemctl restart lightdm")
+    guest.wait_until(f"grep PAM_TYPE=auth {ASKED}")  # its greeter begins with the user that it has selected
+    assert all("PAM_TTY=:" in asked for asked in asked_by_pam(guest))
+    guest.run(f"rm {ASKED}")
+    with Host(guest.channel) as host:
+        log_in(host, "alice")
+    asked = [each for each in asked_by_pam(guest) if "PAM_USER=alice" in each]
+    assert any("PAM_TTY" not in each and "PAM_RHOST" not in each for each in asked)
+
+
+def asked_by_pam(guest: Desktop) -> list[str]:
+    """The environments of what PAM has run for each login."""
+    return [each for each in guest.text(f"cat {ASKED}").split("***") if "PAM_TYPE=auth" in each]
+
+
+@pytest.mark.parametrize("manager", ["greetd"], indirect=True)
+def test_a_door_that_nobody_watches_any_more_is_shut(guest: Desktop, manager: str) -> None:
+    """A second greetd whose terminal is not in front ends in time, without the agent that has started it."""
+    front = guest.text("cat /sys/class/tty/tty0/active").removeprefix("tty")
+    folder = "/run/systemd/system/guest-reconciler-login-.service.d"
+    away = f"/usr/bin/busctl call {SEAT0} SwitchTo u {front}"
+    guest.run(f"mkdir -p {folder}; printf '[Service]\\nExecStartPre={away}\\n' >{folder}/away.conf")
+    guest.run("systemctl daemon-reload")
+    with Host(guest.channel) as host:
+        apply(host, "alice")
+        guest.wait_until(f"systemctl list-units --all --no-legend '{LOGINS}' | grep start-post")
+        signal_agent(guest, "KILL")
+        with again(guest, host) as host:
+            host.reason("user", "OutcomeUnknown")
+            guest.wait_until(f"! systemctl list-units --all --no-legend '{LOGINS}' | grep .", 60)
+            assert session(guest, "alice") == {}

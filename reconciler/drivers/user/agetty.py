@@ -13,12 +13,12 @@ import time
 from typing import Any, ClassVar
 
 from reconciler.errors import DriverError
-from reconciler.facilities.dbus import Bus, BusError, NoAnswer, Peer
+from reconciler.facilities import transient_unit
+from reconciler.facilities.dbus import Bus, BusError, Peer
+from reconciler.facilities.transient_unit import SYSTEMD
 from reconciler.resources.user import Facility, Way
 from reconciler.subjects.seating import Door, Entry
 
-_NAME = "org.freedesktop.systemd1"
-_MANAGER = Peer(_NAME, "/org/freedesktop/systemd1", f"{_NAME}.Manager")
 _BOOTED = "/run/systemd/system"  # there when systemd runs the guest; sd_booted(3)
 _PROGRAMS = ("/sbin/agetty", "/usr/sbin/agetty")
 _CONSOLE = "/dev/tty0"
@@ -67,12 +67,8 @@ class Agetty(Facility, Way):
         terms = _terms(entry.user, tty)
         self._await_free(entry)  # or somebody who has come since would be hung up on
         try:
-            self._bus.call(
-                _MANAGER, "StartTransientUnit", "ssa(sv)a(sa(sv))", unit, "fail", terms, [], timeout_s=10
-            )
-        except NoAnswer:
-            pass  # whether it was carried out is seen by the session
-        except BusError as error:
+            transient_unit.start(self._bus, unit, terms)
+        except DriverError as error:
             raise DriverError(f"cannot log in {entry.user} on {tty}: {error}") from error
 
     def _await_free(self, entry: Entry) -> None:
@@ -101,7 +97,7 @@ class Agetty(Facility, Way):
     def _prompts(self) -> frozenset[str]:
         """The terminals on which a prompt waits for somebody's name."""
         terms = (["active"], ["getty@tty*.service"])
-        (rows,) = self._bus.call(_MANAGER, "ListUnitsByPatterns", "asas", *terms, timeout_s=_ANSWER_S)
+        (rows,) = self._bus.call(SYSTEMD, "ListUnitsByPatterns", "asas", *terms, timeout_s=_ANSWER_S)
         return frozenset(
             str(row[0]).removeprefix("getty@").removesuffix(".service")
             for row in rows
@@ -111,7 +107,8 @@ class Agetty(Facility, Way):
 
     def _program(self, unit: str) -> str:
         try:
-            pid = self._bus.properties(Peer(_NAME, unit, f"{_NAME}.Service"), _ANSWER_S)["MainPID"]
+            prompt = Peer(SYSTEMD.name, unit, f"{SYSTEMD.name}.Service")
+            pid = self._bus.properties(prompt, _ANSWER_S)["MainPID"]
             with open(f"{self._proc}/{pid}/comm") as file:
                 return file.read(_COMM_BYTES_MAX).strip()
         except (BusError, OSError):

@@ -14,12 +14,11 @@ import time
 from typing import Any, ClassVar
 
 from reconciler.errors import DriverError, Unsupported
-from reconciler.facilities import display_unit
-from reconciler.facilities.dbus import Bus, NoAnswer, Peer
+from reconciler.facilities import display_unit, transient_unit
+from reconciler.facilities.dbus import Bus
 from reconciler.resources.user import Facility, Way
 from reconciler.subjects.seating import Door, Entry
 
-_SYSTEMD = Peer("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
 _PROGRAMS = ("/usr/sbin/greetd", "/usr/bin/greetd", "/usr/local/bin/greetd")
 _UNIT = "greetd.service"
 _SEAT = "seat0"  # greetd knows no other; only this one has virtual terminals
@@ -118,9 +117,7 @@ class Greetd(Facility, Way):
             raise DriverError(f"cannot log in {entry.user}: {why}") from error
         properties = _unit(f"Session of {entry.user} (greetd)", (str(number), back, base), desktop)
         try:
-            self._bus.call(_SYSTEMD, "StartTransientUnit", "ssa(sv)a(sa(sv))", unit, "fail", properties, [])
-        except NoAnswer:
-            pass  # whether it was carried out is seen by what greetd leaves
+            transient_unit.start(self._bus, unit, properties)
         except DriverError as error:
             os.unlink(f"{base}.toml")
             raise DriverError(f"cannot log in {entry.user}: {error}") from error

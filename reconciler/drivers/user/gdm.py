@@ -1,0 +1,131 @@
+"""GDM's door: its greeter is given a token, with which PAM finds the user, and nobody types anything.
+
+GNOME's shell listens on the system bus for the signal that oVirt's agent sent, on the login screen too,
+and begins PAM's service `gdm-ovirtcred` with the signal's token as its first answer. The rules of
+that service are ours: a module that asks the agent whom the token stands for. GDM itself opens
+sessions for its own greeter only; so if a session has the screen, GDM is first asked for a greeter.
+"""
+
+import os
+import time
+from typing import ClassVar
+
+from reconciler.errors import DriverError
+from reconciler.facilities import display_unit
+from reconciler.facilities.dbus import Bus, Peer
+from reconciler.facilities.display_unit import ANSWER_S
+from reconciler.facilities.login_grant import Grant
+from reconciler.resources.user import Way
+from reconciler.subjects.seating import Door, Entry
+
+_NAME = "org.gnome.DisplayManager"
+_FACTORY = Peer(_NAME, "/org/gnome/DisplayManager/LocalDisplayFactory", f"{_NAME}.LocalDisplayFactory")
+_OVIRT = Peer("org.ovirt.vdsm.Credentials", "/org/ovirt/vdsm/Credentials", "org.ovirt.vdsm.Credentials")
+_LOGIN1 = "org.freedesktop.login1"
+_LOGINS = Peer(_LOGIN1, "/org/freedesktop/login1", f"{_LOGIN1}.Manager")
+_PROGRAMS = ("/usr/sbin/gdm3", "/usr/sbin/gdm", "/usr/bin/gdm")
+_UNIT = "gdm.service"
+_SERVICE = "gdm-ovirtcred"  # the name stands in GNOME's shell; guest_runtime/units has its rules
+_RULES = f"/etc/pam.d/{_SERVICE}"
+_OURS = "pam-token"  # the module that those rules name
+_FOLDERS = ("/usr/lib", "/usr/lib64", "/lib", "/lib64")
+_MODULE = "security/pam_python.so"
+_SEAT = "seat0"  # GDM asks for a new greeter there only
+# A new greeter is a whole shell: some seconds, and thirty in an emulated guest.
+GREETER_S = 40.0
+# A greeter that is still starting hears nothing; one that has heard begins anew if told again. So
+# the next time is twice as late each time: a second is enough for PAM, and five in an emulated guest.
+_AGAIN_S = 2.0
+_TOKEN_BYTES = 16
+
+
+class Gdm(Way):
+    """One door: that of the first seat, where GDM runs and its PAM rules know of us."""
+
+    name: ClassVar[str] = "gdm"
+    needs: ClassVar[str] = "GDM"
+
+    def __init__(self) -> None:
+        self._bus = Bus()
+
+    @classmethod
+    def available(cls) -> bool:
+        return Bus.there() and any(map(os.path.exists, _PROGRAMS))
+
+    def cancel(self) -> None:
+        self._bus.cancel()
+
+    def close(self) -> None:
+        self._bus.close()
+
+    def doors(self) -> tuple[Door, ...]:
+        state = display_unit.state(self._bus, _UNIT)
+        if state == "down":
+            return ()
+        shut, starting = _obstacle(), state == "starting"
+        if starting and not shut:
+            shut = "GDM is just starting"
+        return (Door(way=self.name, seat=_SEAT, graphical=True, shut=shut, opening=starting),)
+
+    def enter(self, entry: Entry) -> None:
+        token = os.urandom(_TOKEN_BYTES).hex()
+        told = f"{token}:{entry.user}"
+        with Grant(entry.user, _SERVICE, token, valid_s=GREETER_S) as grant:
+            ends_s, again_s = time.monotonic() + GREETER_S, _AGAIN_S
+            try:
+                self._show_greeter()
+                self._bus.own(_OVIRT.name)
+                while not grant.used and time.monotonic() < ends_s:
+                    self._bus.emit(_OVIRT, "UserAuthenticated", "s", told)
+                    grant.wait(again_s)
+                    again_s *= 2
+            except DriverError as error:
+                if not grant.used:  # else somebody was let in, whatever went wrong with the rest
+                    raise DriverError(f"cannot log in {entry.user}: {error}") from error
+            finally:
+                self._bus.close()  # and with it the name, which an agent of oVirt's may want
+            if not grant.used:
+                raise DriverError(f"cannot log in {entry.user}: GDM's greeter did not ask for {_SERVICE}")
+
+    def _show_greeter(self) -> None:
+        """Bring the greeter to the front; a new one where there is none."""
+        greeter = self._greeter()
+        if greeter:
+            self._bus.call(_LOGINS, "ActivateSession", "s", greeter)
+        else:
+            self._bus.call(_FACTORY, "CreateTransientDisplay")
+
+    def _greeter(self) -> str:
+        """The session of the greeter at the seat; empty where there is none."""
+        (sessions,) = self._bus.call(_LOGINS, "ListSessions", timeout_s=ANSWER_S)
+        at_seat = [(name, path) for name, _, _, seat, path in sessions if seat == _SEAT]
+        found = self._bus.properties_of([Peer(_LOGIN1, path, f"{_LOGIN1}.Session") for _, path in at_seat])
+        for (name, _), session in zip(at_seat, found, strict=True):
+            if session and session.get("Class") == "greeter" and session.get("State") != "closing":
+                return str(name)
+        return ""
+
+
+def _obstacle() -> str:
+    """Why GDM would not know of us; empty where it would."""
+    try:
+        with open(_RULES, encoding="utf-8", errors="replace") as file:
+            ours = _OURS in file.read(1 << 16)
+    except OSError:
+        ours = False
+    if not ours:
+        return f"{_RULES} does not name {_OURS}"
+    if not any(map(_has_module, _FOLDERS)):
+        return "PAM's module pam_python is not installed (libpam-python)"
+    return ""
+
+
+def _has_module(folder: str) -> bool:
+    """Whether it is there, or in the folder of an architecture below, as x86_64-linux-gnu."""
+    if os.path.exists(f"{folder}/{_MODULE}"):
+        return True
+    try:
+        inner = os.listdir(folder)
+    except OSError:
+        return False
+    return any(name.endswith("-gnu") and os.path.exists(f"{folder}/{name}/{_MODULE}") for name in inner)
