@@ -39,6 +39,7 @@ State = Literal["locked", "unlocked", "ended"]
 
 CONFIRM_S = 10.0  # a locker needs one or two seconds to draw, on a busy guest a few more
 INSIST_S = 60.0  # between two wishes to one session that does not answer; rare enough to cost nothing
+SHOWN_MAX = 256  # beyond that it is a terminal server, whose status would be a megabyte
 _NAMED_MAX = 3  # in one message; all of them stand in what is observed
 _VERBS = {"locked": "lock", "unlocked": "unlock", "ended": "end"}
 
@@ -259,7 +260,10 @@ class Session(Resource[Desired, Observed, Sessions], kind="session"):
         shown: dict[str, Json] = {"lidClosed": station.lid_closed, "docked": station.docked}
         shown["externalPower"] = station.mains
         shown |= {"idleSince": station.idle_since} if station.idle_since else {}
-        return shown | {"sessions": {login.id: _shown(login) for login in observed.sessions}}
+        people_first = sorted(observed.sessions, key=lambda login: not login.personal)
+        left_out = len(people_first[SHOWN_MAX:])
+        shown |= {"leftOut": left_out} if left_out else {}
+        return shown | {"sessions": {login.id: _shown(login) for login in people_first[:SHOWN_MAX]}}
 
     @staticmethod
     def notices(before: Observed, after: Observed) -> tuple[Notice, ...]:

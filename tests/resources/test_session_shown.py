@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.resources.session import Observed, Session
+from reconciler.resources.session import SHOWN_MAX, Observed, Session
 from reconciler.subjects.logins import Login, Station
 
 SSH = Login(
@@ -72,6 +72,15 @@ def test_what_is_not_known_is_left_out() -> None:
 )
 def test_the_machine_around_sessions(station: Station, shown: dict[str, object]) -> None:
     assert Session.show(seen(station=station)) == shown | {"sessions": {}}
+
+
+def test_a_terminal_server_tells_of_its_people_first_and_of_no_more_than_fit() -> None:
+    greeters = [Login(id=f"c{number}", user="gdm", group="greeter") for number in range(3)]
+    people = [Login(id=str(number), user="alice") for number in range(SHOWN_MAX - 1)]
+    shown = Session.show(seen(*greeters, *people))
+    assert list(shown["sessions"]) == [*(login.id for login in people), "c0"]
+    assert shown["leftOut"] == 2
+    assert "leftOut" not in Session.show(seen(*people))
 
 
 def test_what_only_idles_is_no_event() -> None:
