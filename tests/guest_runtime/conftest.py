@@ -1,7 +1,11 @@
 """Loop mounts, and agents that freeze them."""
 
+import os
+import select
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -35,7 +39,22 @@ def ledger() -> Iterator[Path]:
     path = folder / "freeze.json"
     yield path
     assert rescue.thaw_all(str(path)) == []
-    rmtree(folder, ignore_errors=True)  # a guardian on its way out may still write there
+    end_all_of(path)  # a guardian on its way out would write it anew
+    rmtree(folder)
+
+
+def end_all_of(ledger: Path) -> None:
+    """Kill whatever was started for a ledger, and wait until it is gone."""
+    for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if os.fsencode(ledger) in cmdline.read_bytes().split(b"\0"):
+                pid = int(cmdline.parent.name)
+                death = os.pidfd_open(pid)
+                try:
+                    signal.pidfd_send_signal(death, signal.SIGKILL)
+                    assert select.select([death], [], [], PATIENCE_S)[0]
+                finally:
+                    os.close(death)
 
 
 @pytest.fixture
