@@ -216,6 +216,8 @@ class Files(_Clocks, Clocks):
                 self._replace("timezone", f"{zone}\n")
 
         _kernel("set the zone", link)
+        if self._rtc_local() and timex.rtc_s(self._rtc) is not None:
+            self.write_rtc()  # timedated does so too
 
     def set_ntp(self, on: bool) -> None:
         raise Unsupported("cannot switch NTP: this guest has no timedated")

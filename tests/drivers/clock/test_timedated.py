@@ -104,6 +104,19 @@ def test_sets_the_zone_without_timedated(etc: Path) -> None:
         driver.set_ntp(True)
 
 
+def test_an_rtc_in_local_time_goes_with_the_zone(etc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[bool] = []
+    monkeypatch.setattr(timex, "set_rtc", lambda *, local: written.append(local))
+    files(etc).set_zone("Asia/Tokyo")
+    assert written == []
+    (etc / "adjtime").write_text("0.0 0 0.0\n0\nLOCAL\n")
+    files(etc).set_zone("Europe/Berlin")
+    assert written == [True]
+    (etc.parent / "rtc/since_epoch").unlink()
+    files(etc).set_zone("Asia/Tokyo")
+    assert written == [True]
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [
