@@ -173,26 +173,50 @@ def test_what_a_user_plants_leads_nowhere(guest: Guest, host: Host, trick: str) 
 
 
 def test_a_kill_at_any_time_is_made_good(guest: Guest, host: Host) -> None:
-    """Of the agent with all its children: while useradd has written one file of four, and between tools."""
+    """Of the agent with all its children: while a tool has written one file of four, and between tools."""
     user = {"groups": ["adm"], "passwordHash": HASH, "locked": True, "sshKeys": {"present": [key(guest)]}}
     moments = {
         "a1": "grep -q ^a1: /etc/passwd",
-        "a2": "test -e /home/a2",
+        "a2": "test -e /home/.a2.new",  # it is root's, and not all is in it
         "a3": "pgrep -x usermod",
         "a4": "grep -q ^a4:.6.pepper /etc/shadow",
         "a5": "test -e /home/a5/.ssh",
     }
+    # To copy them takes longer than to notice that it has begun.
+    guest.run("mkdir /etc/skel/many; cd /etc/skel/many && seq 500 | xargs touch")
     for name, moment in moments.items():
         pid = agent(guest)
-        kill = f"systemctl kill --signal=KILL --kill-whom=all {UNIT}"
+        kill = f"echo 1 >/sys/fs/cgroup/system.slice/{UNIT}/cgroup.kill"
+        kill += f"; getent shadow {name} | cut -d: -f8; ls -d /home/{name}"
         waiting = guest.begin(f"timeout 60 sh -c 'until {moment}; do :; done; {kill}'", 70)
-        apply(host, {name: user})
-        assert guest.finish(waiting, 100).rc == 0
-        host = again(guest, host)
-        host.reason("accounts", "InSync")
+        with again(guest, host) as first:
+            apply(first, {name: user})
+            killed = guest.finish(waiting, 100)
+        assert killed.rc != 124, "the moment never came"
+        if name == "a2":
+            assert "1" in killed.out.split("\n")  # it is locked already, by the day on which it expires
+            assert "No such file" in killed.out
+            guest.run("rm -r /etc/skel/many")
+        with again(guest) as second:
+            second.reason("accounts", "InSync")
         assert agent(guest) != pid
         assert guest.text(f"id -nG {name}") == f"{name} adm"
         assert guest.text(f"getent shadow {name}").startswith(f"{name}:!{HASH}:")
-        guest.run(f"grep -q managed-by /home/{name}/.ssh/authorized_keys; test -e /home/{name}")
+        guest.run(f"grep -q managed-by /home/{name}/.ssh/authorized_keys")
+        owners = guest.text(f"stat -c %U:%G /home/{name} /home/{name}/.profile").split()
+        assert owners == [f"{name}:{name}", f"{name}:{name}"]
         assert guest.run("pwck -r", check=False).out.count(name) == 0
-    host.close()
+    assert guest.text("find /home -maxdepth 1 -name '.*'") == ""
+
+
+def test_a_home_of_somebody_elses_is_said_and_left(guest: Guest, host: Host) -> None:
+    guest.run("mkdir /home/carol; touch /home/carol/theirs")
+    apply(host, {"carol": {"sshKeys": {"present": [key(guest)]}}, "dave": {}})
+    assert "/home/carol" in host.reason("accounts", "HomeNotTheirs")["message"]
+    assert guest.text("stat -c %U /home/carol; ls -A /home/carol; stat -c %U /home/dave").split() == [
+        "root",
+        "theirs",
+        "dave",
+    ]
+    guest.run("chown -R carol: /home/carol")
+    host.reason("accounts", "InSync")
