@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from reconciler.drivers import fill, logind
+from reconciler.drivers import fill
 from reconciler.drivers.shutdown import Shutdown
 from reconciler.errors import DriverError, Unsupported
+from reconciler.facilities import login1
 from reconciler.resources.power import Power, Switch
 
 SWITCH: Switch = Shutdown()  # holds the driver to its port, for the type checker
@@ -95,5 +96,5 @@ def test_observes_the_same_twice() -> None:
 
 
 def test_stands_in_where_there_is_no_logind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logind, "_BOOTED", "/missing")
+    monkeypatch.setattr(login1, "_BOOTED", "/missing")
     assert isinstance(fill(Power), Shutdown)
