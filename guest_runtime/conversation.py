@@ -8,7 +8,7 @@ done than a host may have under way, so no flood of requests holds up the others
 
 from typing import Protocol
 
-from guest_runtime.report import Report
+from guest_runtime.report import Report, fitting
 from reconciler.errors import Busy, ReconcilerError, Unsupported
 from reconciler.journal import Event
 from reconciler.protocols import channel as wire
@@ -17,6 +17,8 @@ from reconciler.resource import Json
 from reconciler.status import merge_patch
 from reconciler.stream import Connection
 from reconciler.track import Answer
+
+ENVELOPE_BYTES_MAX = 1024  # what stands around a status, and the names that a patch takes away
 
 
 class Guest(Protocol):
@@ -76,14 +78,19 @@ class Conversation:
         report = self._guest.report
         if self._sent is not None or (self._acked is not None and self._acked[0] == report.revision):
             return
+        status = self._fitting(report.document)
         params: dict[str, Json] = {"revision": report.revision}
         if self._acked is None:
-            params["status"] = report.document
+            params["status"] = status
         else:
             base, known = self._acked
-            params |= {"base": base, "patch": merge_patch(known, report.document)}
+            params |= {"base": base, "patch": merge_patch(known, status)}
         if self._send(wire.Notification("status", params)):
-            self._sent = (report.revision, report.document)
+            self._sent = (report.revision, status)
+
+    def _fitting(self, status: Json) -> Json:
+        """The status, or what the host takes of it; the same for one status and one host each time."""
+        return fitting(status, self._channel.send_bytes_max - ENVELOPE_BYTES_MAX)
 
     def _ack(self, revision: Json) -> None:
         for known in (self._sent, self._asked):
@@ -104,8 +111,8 @@ class Conversation:
             self._reply(request.id, self._subscribe(request.params.get("have")), None)
         elif request.method == "status":
             report = self._guest.report
-            self._asked = (report.revision, report.document)
-            self._reply(request.id, {"revision": report.revision, "status": report.document}, None)
+            self._asked = (report.revision, self._fitting(report.document))
+            self._reply(request.id, {"revision": report.revision, "status": self._asked[1]}, None)
         else:
             self._outstanding += 1
 
@@ -145,10 +152,10 @@ class Conversation:
         if isinstance(have, dict) and have.get("bootId") == self._guest.boot_id():
             known = report.at(have.get("revision"))
         if known is not None:
-            self._acked = (have["revision"], known)
+            self._acked = (have["revision"], self._fitting(known))
             return {"revision": have["revision"]}
-        self._acked = (report.revision, report.document)
-        return {"revision": report.revision, "status": report.document}
+        self._acked = (report.revision, self._fitting(report.document))
+        return {"revision": report.revision, "status": self._acked[1]}
 
     def _reply(self, id: wire.Id, result: Json, error: ReconcilerError | None) -> None:
         if error is None:
@@ -166,6 +173,6 @@ class Conversation:
             elif isinstance(message, wire.Response):
                 data = self._channel.send(wire.refusal(message.id, Unsupported(str(error))))
             else:
-                # An event is left to `events`; a status that is too long stays unsent.
+                # An event is left to `events`; a status was made to fit.
                 return isinstance(message, wire.Notification) and message.method == "event"
         return self._connection.send(data)

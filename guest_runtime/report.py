@@ -1,9 +1,11 @@
 """The status as it travels: a revision that only grows, and the last few to patch from."""
 
+import json
 from collections import OrderedDict
 
 from reconciler.resource import Json
 
+_MARKS = 8  # quotes, a colon, a comma and a dot of a member, and some more
 KEPT_MAX = 8  # revisions that a host coming back may patch from; each is some 100 KiB at most
 
 
@@ -29,3 +31,36 @@ class Report:
     def at(self, revision: object) -> Json | None:
         """The status of an earlier revision, while it is kept."""
         return self._kept.get(revision) if type(revision) is int else None
+
+
+def fitting(status: Json, bytes_max: int) -> Json:
+    """The status, or as much of it as has so many bytes in JSON: `leftOut` then says what it lacks.
+
+    What is longest goes first, of what was observed and of the inventory; at last the conditions' messages.
+    """
+    sizes = {
+        (section, name): _bytes(value)
+        for section in ("observed", "inventory")
+        for name, value in status.get(section, {}).items()
+    }
+    rest = {**status, "observed": {}, "inventory": {}}
+    total = _bytes(rest) + sum(size + _bytes(name) + _MARKS for (_, name), size in sizes.items())
+    if total <= bytes_max:
+        return status
+    total += len("leftOut") + _MARKS
+    gone: set[tuple[str, str]] = set()
+    for section, name in sorted(sizes, key=lambda place: (-sizes[place], place)):
+        if total <= bytes_max:
+            break
+        gone.add((section, name))
+        total -= sizes[section, name] - len(section)  # its name stands in `leftOut`
+    for section in ("observed", "inventory"):
+        rest[section] = {k: v for k, v in status.get(section, {}).items() if (section, k) not in gone}
+    if total > bytes_max:
+        rest["conditions"] = [{**each, "message": ""} for each in status.get("conditions", ())]
+        gone.add(("conditions", "message"))
+    return rest | {"leftOut": sorted(f"{section}.{name}" for section, name in gone)}
+
+
+def _bytes(value: Json) -> int:
+    return len(json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace"))

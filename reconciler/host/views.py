@@ -61,14 +61,17 @@ def condition_table(status: Mapping[str, Json], *, wide: bool = False) -> str:
     return table(head, rows, wide=wide)
 
 
-def refusal(status: Mapping[str, Json]) -> str:
-    found = status.get("refusal")
-    if not isinstance(found, dict):
-        return ""
-    generation, reason, message = (
-        escape(flat(found.get(k, "?"))) for k in ("generation", "reason", "message")
-    )
-    return f"refused: generation {generation}: {reason}: {message}\n"
+def remarks(status: Mapping[str, Json]) -> str:
+    """What is to be said of the status as a whole: a document that was refused, what the guest left out."""
+    found, left_out, words = status.get("refusal"), status.get("leftOut"), ""
+    if isinstance(found, dict):
+        generation, reason, message = (
+            escape(flat(found.get(k, "?"))) for k in ("generation", "reason", "message")
+        )
+        words += f"refused: generation {generation}: {reason}: {message}\n"
+    if isinstance(left_out, list):
+        words += f"left out, as too long for one message: {escape(', '.join(map(flat, left_out)))}\n"
+    return words
 
 
 def age(time: Json, now: datetime | None = None) -> str:
@@ -95,7 +98,7 @@ def page(hello: Hello, status: Mapping[str, Json]) -> str:
         "Boot": hello.boot_id,
         "Rehearsing": rehearsal,
     }
-    parts = ["".join(f"{key + ':':<13}{painted(value)}\n" for key, value in facts.items()), refusal(status)]
+    parts = ["".join(f"{key + ':':<13}{painted(value)}\n" for key, value in facts.items()), remarks(status)]
     parts.append("\nConditions\n" + indent(condition_table(status, wide=True)))
     for name, title in (("observed", "Observed"), ("inventory", "Inventory")):
         for item, value in section(status, name).items():

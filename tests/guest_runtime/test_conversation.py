@@ -11,6 +11,7 @@ from reconciler.errors import Fault, InvalidSpec
 from reconciler.journal import Event
 from reconciler.protocols.calls import OUTSTANDING_MAX
 from reconciler.resource import Json
+from reconciler.status import apply_patch
 from reconciler.track import Answer
 
 
@@ -198,6 +199,41 @@ def test_an_event_that_is_too_long_for_the_host_holds_up_nothing(
     monkeypatch.setattr(session.guest, "events", lambda since: (event,) if since < 1 else ())
     session.changes(1)
     assert [s["patch"] for s in session.statuses()] == [{"n": 1}]
+
+
+def test_a_status_that_is_too_long_for_the_host_is_told_as_far_as_it_fits(session: Session) -> None:
+    session.ask("hello", limits={"messageBytes": 4096})
+    session.ask("subscribe")
+
+    def changes(n: int, length: int) -> None:
+        session.guest.report.update({"n": n, "observed": {"run": "x" * length, "cpus": n}}, float(n))
+        session.conversation.publish()
+
+    known = session.line.sent[-1]["result"]["status"]
+    for n, length in ((1, 9000), (2, 9001), (3, 10)):
+        changes(n, length)
+        told = session.statuses()[-1]
+        known = apply_patch(known, told["patch"])
+        session.ack(told["revision"])
+        cut = {"n": n, "observed": {"cpus": n}, "inventory": {}, "leftOut": ["observed.run"]}
+        assert known == (cut if length > 4096 else session.guest.report.document)
+
+    changes(4, 9002)
+    for asked in ("status", "subscribe"):
+        session.ask(asked)
+        assert session.line.sent[-1]["result"]["status"]["leftOut"] == ["observed.run"]
+
+
+def test_who_comes_back_is_patched_from_what_it_was_told(session: Session) -> None:
+    session.ask("hello", limits={"messageBytes": 4096})
+    session.guest.report.update({"observed": {"run": "x" * 9000, "cpus": 1}}, 5.0)
+    session.ask("subscribe")
+    known = session.line.sent[-1]["result"]
+    session.ask("hello", limits={"messageBytes": 4096})
+    session.ask("subscribe", have={"bootId": "boot", "revision": known["revision"]})
+    session.guest.report.update({"observed": {"run": "short", "cpus": 1}}, 6.0)
+    session.conversation.publish()
+    assert apply_patch(known["status"], session.statuses()[-1]["patch"]) == session.guest.report.document
 
 
 def test_garbage_has_one_answer_for_each_read(session: Session) -> None:

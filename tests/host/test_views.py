@@ -34,7 +34,17 @@ def test_age(time: Any, shown: str) -> None:
 
 
 KEYS = st.sampled_from(
-    ["phase", "observedGeneration", "conditions", "observed", "inventory", "refusal", "type", "message"]
+    [
+        "phase",
+        "observedGeneration",
+        "conditions",
+        "observed",
+        "inventory",
+        "refusal",
+        "leftOut",
+        "type",
+        "message",
+    ]
 )
 SHAPES = st.recursive(
     JSON,
@@ -64,8 +74,15 @@ def test_a_page_says_what_is_the_matter() -> None:
     guest = FakeGuest()
     guest.adopt(1, {"hostname": {"static": "web-01"}})
     refused = {"refusal": {"generation": 2, "reason": "InvalidSpec", "message": "no"}}
-    page = views.page(parse_hello(guest.hello()), guest.status() | refused)
-    for line in ("Name:        web-01", "refused: generation 2: InvalidSpec: no", "Inventory: memory"):
+    page = views.page(
+        parse_hello(guest.hello()), guest.status() | refused | {"leftOut": ["observed.run", "x\x1b"]}
+    )
+    for line in (
+        "Name:        web-01",
+        "refused: generation 2: InvalidSpec: no",
+        "observed.run, x\\x1b",
+        "Inventory: memory",
+    ):
         assert line in page
     assert "session  Unsupported" in page.partition("Not possible here")[2]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from reconciler.host.arguments import guest_arguments, on_guest, output_arguments
 from reconciler.host.failures import Exit
 from reconciler.host.output import FORMATS, encode, escape, grid, note, say
-from reconciler.host.views import condition, condition_table, conditions, headline, refusal, section
+from reconciler.host.views import condition, condition_table, conditions, headline, remarks, section
 from reconciler.resource import Json
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def _status(args: argparse.Namespace, name: str, status: dict[str, Json]) -> int
     elif args.output == "name":
         say("".join(f"{escape(c.get('type', '?'))}\n" for c in conditions(status)))
     else:
-        say(headline(name, status) + refusal(status) + condition_table(status, wide=args.output == "wide"))
+        say(headline(name, status) + remarks(status) + condition_table(status, wide=args.output == "wide"))
     return Exit.DONE
 
 
@@ -69,6 +69,8 @@ def _part(args: argparse.Namespace, status: dict[str, Json]) -> int:
     if not found:
         known = sorted({*section(status, "observed"), *section(status, "inventory")})
         note(f"reconciler: nothing here is called {args.what}; there is {', '.join(known) or 'nothing yet'}")
+        if left_out := remarks({"leftOut": status.get("leftOut")}):
+            note(left_out.rstrip("\n"))
         return Exit.NO
     if args.output in ("json", "yaml"):
         say(encode(value, args.output))
