@@ -134,7 +134,8 @@ def make(
     except Unsafe as why:
         raise DriverError(f"cannot make {path}: {why}") from None
     except OSError as error:
-        raise DriverError(f"cannot make {path}: {error.strerror}") from error
+        # shutil's own errors list all files, and have no other words.
+        raise DriverError(f"cannot make {path}: {error.strerror or f'{skel} cannot be copied'}") from error
 
 
 def _walk(path: str, *, make: bool = False) -> int:

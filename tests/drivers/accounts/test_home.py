@@ -262,6 +262,13 @@ def test_a_home_is_there_whole_or_not_at_all(
     assert sorted(os.listdir(tmp_path)) == ["dave", "skel"]
 
 
+def test_a_model_that_cannot_be_copied_is_said(skel: Path, tmp_path: Path) -> None:
+    os.mkfifo(skel / "pipe")
+    with pytest.raises(DriverError, match="skel cannot be copied"):
+        home.make(str(tmp_path / "dave"), UID, GID, str(skel))
+    assert home.owner(str(tmp_path / "dave")) is None
+
+
 def test_what_a_home_holds_is_on_the_disk_before_it_has_its_name(
     skel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
