@@ -110,6 +110,7 @@ def restrain(resource: Resource[Any, Any, Any], rules: Policy, out_of_reach: tup
     limits = {
         "forbidden_commands": rules.commands,
         "forbidden_paths": rules.paths,
+        "forbidden_units": rules.units,
         "forbidden_users": rules.users,
         "lease_s_max": rules.freeze_lease_s_max,
         "passwordless_users": rules.passwordless_users,

@@ -30,6 +30,7 @@ RULES = {
             "acts": {"type": "list", "schema": _ACT},
             "users": {"type": "list", "schema": _NAMED},
             "paths": {"type": "list", "schema": _PATH},
+            "units": {"type": "list", "schema": _NAMED},
             "commands": {"type": "list", "schema": _PATH},
         },
     },
@@ -48,6 +49,7 @@ class Policy:
     acts: tuple[str, ...] = ()  # kind.verb: power.reboot
     users: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()  # with everything below them
+    units: tuple[str, ...] = ()  # of systemd, by any of their names, with or without .service
     commands: tuple[str, ...] = ()  # programs that hooks, metrics and tasks may not run
     freeze_lease_s_max: float = FREEZE_LEASE_S_MAX
     passwordless_users: tuple[str, ...] = ()  # by name, never by pattern: each is a door without a lock
@@ -93,7 +95,7 @@ def covers(path: str, patterns: Iterable[str]) -> bool:
 
 def reaches(path: str, patterns: Iterable[str]) -> bool:
     """Whether one of the patterns may mean something below `path`, as is asked before a whole tree goes."""
-    # Some beginning of such a pattern, which may end in the middle of what a star stands for, means the folder.
+    # A beginning of such a pattern, which may end in the middle of what a star stands for, means the folder.
     beginnings = (pattern[:end] for pattern in patterns for end in range(1, len(pattern) + 1))
     return any(fnmatchcase(f"{path.rstrip('/')}/", beginning) for beginning in beginnings)
 

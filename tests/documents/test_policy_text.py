@@ -51,8 +51,8 @@ def test_all_that_is_wrong_with_it() -> None:
     with pytest.raises(InvalidSpec) as caught:
         read_policy("forbid: {kind: [power], users: root}\nlimits: {freezeLease: 0}", source="policy.yaml")
     assert str(caught.value).splitlines() == [
-        "policy.yaml:1:10: forbid.kind: unknown field, must be one of acts, commands, kinds, paths, users "
-        '(did you mean "kinds"?)',
+        "policy.yaml:1:10: forbid.kind: unknown field, must be one of acts, commands, kinds, paths, units, "
+        'users (did you mean "kinds"?)',
         'policy.yaml:1:32: forbid.users: must be a list, each entry text (got "root")',
         "policy.yaml:2:23: limits.freezeLease: must be at least 1s (got 0)",
     ]

@@ -11,8 +11,10 @@ import pytest
 from guest_runtime import startup
 from guest_runtime.validation import Validation
 from reconciler import drivers, resources
+from reconciler.drivers.services.systemd1 import Systemd1Units
 from reconciler.errors import Forbidden, InvalidSpec, Unsupported
 from reconciler.policy import Policy
+from reconciler.resources.services import Services
 
 
 @pytest.mark.parametrize("text", ["", "# forbid:\n#   kinds: [power]\n\n"])
@@ -87,6 +89,12 @@ def test_drivers_are_told_what_they_must_hold_to() -> None:
     assert (freezer.lease_s_max, freezer.forbidden_commands) == (5, ("/opt/*",))
     metrics = [d for d in usable["report"].driver if hasattr(d, "forbidden_commands")]
     assert [driver.forbidden_commands for driver in metrics] == [("/opt/*",)]
+
+
+def test_the_driver_of_units_is_told_which_are_forbidden() -> None:
+    driver = Systemd1Units()
+    startup.restrain(Services(driver), Policy(units=("ssh",), paths=("/srv",)))
+    assert (driver.forbidden_units, driver.forbidden_paths) == (("ssh",), ("/srv",))
 
 
 def test_a_forbidden_kind_is_not_even_looked_at() -> None:

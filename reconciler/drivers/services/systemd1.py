@@ -6,15 +6,17 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
-from reconciler.errors import DriverError, OutcomeUnknown
+from reconciler.errors import DriverError, Forbidden, OutcomeUnknown
 from reconciler.facilities.dbus import Bus, BusError, Call, NoAnswer, Peer
 from reconciler.facilities.unit_log import last_lines
+from reconciler.policy import covers, reaches
 from reconciler.resource import Watch
 from reconciler.resources.services import FileVerb, JobVerb, Units
 from reconciler.subjects.unit_past import End
-from reconciler.subjects.units import Unit, nearest, object_path, type_of
+from reconciler.subjects.units import Unit, folder_of, nearest, object_path, short_name, type_of
 
 _NAME = "org.freedesktop.systemd1"
 _ROOT = "/org/freedesktop/systemd1"
@@ -51,6 +53,8 @@ class Heard(Protocol):
 
 class Systemd1Units(Units):
     needs = "systemd on the system bus"
+    forbidden_units: tuple[str, ...] = ()  # the policy's
+    forbidden_paths: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         self._bus = Bus()
@@ -86,6 +90,8 @@ class Systemd1Units(Units):
             self._bus.expect(*_FILES, *map(_changes_of, {*paths.values(), *map(object_path, theirs)}))
         up = self._active(theirs)
         looked = self._look([*dict.fromkeys(paths.values())])
+        for name in (*names, *(unit.id for unit in looked.values())):
+            self._check(name)
         return tuple(
             replace(
                 looked[paths[name]],
@@ -124,6 +130,7 @@ class Systemd1Units(Units):
         return nearest(name, (os.path.basename(path) for path, _ in rows))
 
     def job(self, verb: JobVerb, unit: str, *, reset: bool) -> End:
+        self._check(unit)  # a document need not name who starts what it wants stopped
         ends_s = time.monotonic() + _JOB_S
         with closing(Bus(f"{_OF_MANAGER},member='JobRemoved',arg2='{unit}'")) as bus:
             watch = bus.watch()
@@ -155,6 +162,18 @@ class Systemd1Units(Units):
                 self._reload()
         if not carries:
             raise DriverError(f"cannot enable {unit}: it has no [Install] section")
+
+    def _check(self, name: str) -> None:
+        """Raises Forbidden."""
+        if any(fnmatchcase(n, each) for n in (name, short_name(name)) for each in self.forbidden_units):
+            why = "forbid.units"
+        elif (folder := folder_of(name)) and any(
+            test(folder, self.forbidden_paths) for test in (covers, reaches)
+        ):
+            why = "forbid.paths"
+        else:
+            return
+        raise Forbidden(f"cannot manage services of {name}: forbidden by the guest's policy ({why})")
 
     def _reload(self) -> None:
         try:

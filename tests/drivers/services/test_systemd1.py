@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.drivers.services import systemd1
 from reconciler.drivers.services.systemd1 import Systemd1Units
-from reconciler.errors import DriverError, OutcomeUnknown
+from reconciler.errors import DriverError, Forbidden, OutcomeUnknown
 from reconciler.facilities.dbus import Bus
 from reconciler.resource import Cancellable, Watching
 from reconciler.resources.services import Units
@@ -271,6 +271,35 @@ def test_what_has_nothing_to_install_is_not_enabled(driver: Systemd1Units, syste
     systemd.carries = False
     with pytest.raises(DriverError, match=r"no \[Install\] section"):
         driver.change_file("enable", "web.service", runtime=False, reload=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "units", "paths"),
+    [
+        pytest.param("web.service", ["web"], [], id="short"),
+        pytest.param("web.service", ["w*.service"], [], id="a pattern of full names"),
+        pytest.param("httpd.service", ["web"], [], id="by another name"),
+        pytest.param("httpd.service", ["httpd"], [], id="an alias"),
+        pytest.param("srv-data.mount", [], ["/srv"], id="a mount below"),
+        pytest.param("srv.mount", [], ["/srv/data"], id="a mount above"),
+    ],
+)
+def test_what_the_policy_forbids_is_not_managed(
+    driver: Systemd1Units, systemd: FakeSystemd, name: str, units: list[str], paths: list[str]
+) -> None:
+    systemd.aliases = {"httpd.service": "web.service"}
+    systemd.units = {"web.service": FakeUnit()}
+    driver.forbidden_units, driver.forbidden_paths = tuple(units), tuple(paths)
+    with pytest.raises(Forbidden, match=r"forbidden by the guest's policy \(forbid\."):
+        look(driver, "cron.service", name)
+    look(driver, "cron.service")
+
+
+def test_a_caller_that_the_policy_forbids_is_not_stopped(driver: Systemd1Units, systemd: FakeSystemd) -> None:
+    driver.forbidden_units = ("*.socket",)
+    with pytest.raises(Forbidden):
+        driver.job("stop", "web.socket", reset=False)
+    assert systemd.heard == []
 
 
 def test_what_the_agent_stands_on(driver: Systemd1Units, systemd: FakeSystemd) -> None:
