@@ -177,10 +177,11 @@ def test_a_reload_that_fails_is_told_and_not_repeated(guest: Guest, host: Host) 
 def test_the_policy_forbids(guest: Guest, host: Host) -> None:
     service(guest, "web", SLEEP)
     guest.run("mkdir -p /srv/data; mount -t tmpfs none /srv/data; systemctl start web")
-    policy = 'forbid: {acts: ["services.stop"], paths: [/srv]}'
+    policy = 'forbid: {acts: ["services.stop"], paths: [/srv], units: [cron]}'
     guest.run(f"echo '{policy}' >/etc/guest-reconciler/policy.yaml; systemctl restart {UNIT}")
     with again(guest, host) as later:
-        for wanted, words in (("web", "services.stop"), ("srv-data.mount", "of /srv/data")):
+        rows = (("web", "services.stop"), ("srv-data.mount", "of /srv/data"), ("cron", "forbid.units"))
+        for wanted, words in rows:
             later.apply({"services": {wanted: "stopped"}})
             assert words in message(later, "Forbidden")
         later.converge({"services": {"web": {"state": "running", "enabled": True}}})
