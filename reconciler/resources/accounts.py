@@ -43,6 +43,7 @@ from reconciler.subjects.people.changes import (
     shown,
 )
 from reconciler.subjects.people.rules import FIELDS, NAME, USERS_MAX, User, user_of
+from reconciler.subjects.refusals import Refusals
 
 BUSY_S = 10.0  # between two looks whether the processes of an account have ended
 FAILED_S = 15.0  # until what failed for one account is tried again; others must not wait for it
@@ -162,9 +163,8 @@ class Accounts(Resource[Desired, Observed, People], kind="accounts"):
 
     def __init__(self, driver: People) -> None:
         super().__init__(driver)
-        self._generation = 0
         self._follows = False
-        self._failed: dict[str, tuple[str, float]] = {}  # why, and until when on the boot clock
+        self._refusals: Refusals[str] = Refusals(FAILED_S)
         self._hashes: dict[str, str] = {}  # of the document in force; a plan must not hold them
         self._answers: dict[str, tuple[bool, float]] = {}  # of crypt(3), by hash, and until when they hold
 
@@ -188,8 +188,6 @@ class Accounts(Resource[Desired, Observed, People], kind="accounts"):
         driver: People = self.driver
         users = desired.users
         if not past.preview:
-            if past.generation != self._generation:
-                self._failed, self._generation = {}, past.generation
             self._hashes = {name: user.hash for name, user in users.items() if user.hash}
         if not users:
             if not past.preview and self._follows:
@@ -202,7 +200,7 @@ class Accounts(Resource[Desired, Observed, People], kind="accounts"):
             for name, user in users.items()
             if name in known.accounts
         }
-        failed = {name: why for name, (why, until_s) in self._failed.items() if now_s < until_s}
+        failed = self._refusals.standing(past, now_s)
         foreign: frozenset[str] = frozenset()
         if missing := users.keys() - accounts.keys():
             try:
@@ -330,9 +328,9 @@ class Accounts(Resource[Desired, Observed, People], kind="accounts"):
             self._do(action)
         except ReconcilerError as error:
             # It is final for this account alone, and others must not wait for another document.
-            self._failed[action.target] = (str(error), driver.boot_clock_s() + FAILED_S)
+            self._refusals.note(action.target, str(error), driver.boot_clock_s())
             raise DriverError(str(error)) from error
-        self._failed.pop(action.target, None)
+        self._refusals.drop(action.target)
 
     def _do(self, action: Action) -> None:
         driver: People = self.driver
