@@ -95,7 +95,7 @@ def _long_form(kind: Kind, value: Json) -> tuple[Json, list[Finding]]:
     try:
         return kind.expand(normal), []
     except InvalidSpec as error:
-        return {}, _placed(kind, error)
+        return {}, _placed(kind, error, normal)
 
 
 def _is_long(kind: Kind, value: Json) -> bool:
@@ -127,14 +127,31 @@ def _parse(kind: Kind, normal: Mapping[str, Json]) -> list[Finding]:
     try:
         kind.parse(normal)
     except InvalidSpec as error:
-        return _placed(kind, error)
+        return _placed(kind, error, normal)
     return []
 
 
-def _placed(kind: Kind, error: InvalidSpec) -> list[Finding]:
+def _placed(kind: Kind, error: InvalidSpec, value: Json) -> list[Finding]:
     """A kind's own faults; their paths, `lease` or `mounts.0`, begin inside the kind."""
-    return [Finding((kind.kind, *_steps(fault.path)), fault.message) for fault in error.faults]
+    return [Finding((kind.kind, *_steps(fault.path, value)), fault.message) for fault in error.faults]
 
 
-def _steps(path: str) -> Path:
-    return tuple(int(step) if step.isdecimal() else step for step in path.split(".") if step)
+def _steps(path: str, value: Json) -> Path:
+    """The way that a path means in a value, whose keys may have dots themselves: `paths./etc/x.conf.mode`."""
+    steps: list[str | int] = []
+    while path:
+        keys = value if isinstance(value, Mapping) else ()
+        found = [key for key in keys if path == key or path.startswith(f"{key}.")]
+        key = max(found, key=len, default=path.partition(".")[0])
+        step = int(key) if key.isdecimal() and not found else key
+        if key:
+            steps.append(step)
+        path = path[len(key) + 1 :]
+        value = _at(value, step)
+    return tuple(steps)
+
+
+def _at(value: Json, step: str | int) -> Json:
+    if isinstance(value, Mapping):
+        return value.get(step)
+    return value[step] if isinstance(value, list) and isinstance(step, int) and step < len(value) else None

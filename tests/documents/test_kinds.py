@@ -77,6 +77,28 @@ def test_a_kinds_own_faults_get_their_paths() -> None:
     assert findings == [Finding(("own", "mounts", 1), "is no disk"), Finding(("own",), "all in all")]
 
 
+@pytest.mark.parametrize(
+    ("path", "steps"),
+    [
+        pytest.param("tasks.a.b.command.0", ("tasks", "a.b", "command", 0), id="a key with a dot"),
+        pytest.param("tasks.a.command", ("tasks", "a", "command"), id="beside one that begins it"),
+        pytest.param("tasks./etc/x.conf", ("tasks", "/etc/x.conf"), id="a path"),
+        pytest.param("tasks.7.command.1", ("tasks", "7", "command", 1), id="a number that is a name"),
+        pytest.param("tasks.c.d", ("tasks", "c", "d"), id="what is not there"),
+        pytest.param("tasks.a.command.9.x", ("tasks", "a", "command", 9, "x"), id="beyond the end"),
+    ],
+)
+def test_a_fault_is_placed_by_the_keys_that_are_there(path: str, steps: tuple[str | int, ...]) -> None:
+    def refuse(normal: object) -> Desired:
+        raise InvalidSpec(Fault(0, 0, path, "is wrong"))
+
+    task = {"type": "dict", "schema": {"command": {"type": "list"}}}
+    rules = {"tasks": {"type": "dict", "valuesrules": task}}
+    names = ("a", "a.b", "/etc/x.conf", "7")
+    value = {"tasks": {name: {"command": ["x", "y"]} for name in names}}
+    assert normal_of(declare("own", rules, parse=refuse), value)[1] == [Finding(("own", *steps), "is wrong")]
+
+
 def test_a_short_form_may_turn_out_to_mean_nothing() -> None:
     def expand(short: Json) -> dict[str, Json]:
         raise InvalidSpec(f"no words in {short}")
