@@ -1,6 +1,8 @@
 """What the host is told of sessions and of the machine around them."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -81,6 +83,26 @@ def test_a_terminal_server_tells_of_its_people_first_and_of_no_more_than_fit() -
     assert list(shown["sessions"]) == [*(login.id for login in people), "c0"]
     assert shown["leftOut"] == 2
     assert "leftOut" not in Session.show(seen(*people))
+
+
+def test_the_page_shows_what_is_told() -> None:
+    idle_since = "2026-03-01T12:30:00Z"
+    desktop = Login(
+        id="2",
+        user="alice",
+        uid=1000,
+        seat="seat0",
+        tty="tty2",
+        type="wayland",
+        service="gdm-password",
+        scope="session-2.scope",
+        since="2026-03-01T09:00:00Z",
+        locked=True,
+        idle_since=idle_since,
+    )
+    page = (Path(__file__).parents[2] / "specs/session.md").read_text()
+    shown = json.loads(page.partition("```json\n")[2].partition("```")[0])
+    assert shown == Session.show(seen(desktop, station=Station(idle_since=idle_since)))
 
 
 def test_what_only_idles_is_no_event() -> None:
