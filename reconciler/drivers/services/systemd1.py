@@ -106,19 +106,18 @@ class Systemd1Units(Units):
     def vital(self) -> frozenset[str]:
         """Transitively: what the agent's unit, the bus and logind require, they cannot do without."""
         known: set[str] = set()
-        open_names = [*_PILLARS]
+        fresh = {*_PILLARS}
         with suppress(BusError):  # the agent may run outside of any unit
             (path,) = self._bus.call(_MANAGER, "GetUnitByPID", "u", os.getpid())
-            open_names.insert(0, str(self._ask(path, "Id")))
-        while open_names and len(known) < _PILLARS_MAX:
-            name = open_names.pop(0)
-            if name in known:
-                continue
-            known.add(name)
-            with suppress(BusError):  # not loaded: nothing stands on it
-                (path,) = self._bus.call(_MANAGER, "GetUnit", "s", name)
-                for relation in _STANDS_ON:
-                    open_names += self._ask(path, relation)
+            (body,) = self._bus.call_all([_get(path, "Unit", "Id")])
+            fresh.add(_value(body))
+        while fresh and len(known) < _PILLARS_MAX:
+            known |= fresh
+            loaded = self._bus.call_all([Call(_MANAGER, "GetUnit", "s", (name,)) for name in fresh])
+            # On what is not loaded nothing stands.
+            paths = [str(body[0]) for body in loaded if isinstance(body, tuple)]
+            told = self._bus.call_all([_get(path, "Unit", each) for path in paths for each in _STANDS_ON])
+            fresh = {name for body in told if isinstance(body, tuple) for name in _value(body)} - known
         return frozenset(known)
 
     def log(self, unit: Unit) -> tuple[str, ...]:
@@ -207,11 +206,6 @@ class Systemd1Units(Units):
             )
             for path, found, file in zip(paths, seen, files, strict=True)
         }
-
-    def _ask(self, path: str, name: str) -> Any:
-        """One property of a unit."""
-        (body,) = self._bus.call_all([_get(path, "Unit", name)])
-        return _value(body)
 
     def _active(self, names: Iterable[str]) -> dict[str, str]:
         """The low-level state of those that are active."""
