@@ -161,6 +161,15 @@ def headings(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
+@pytest.mark.parametrize("page", [pytest.param(page, id=name(page)) for page in PAGES])
+def test_paths_on_a_page_are_there(page: Path) -> None:
+    folders = "reconciler|guest_runtime|tests|docs|specs|examples|bench"
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    named = set(re.findall(rf"`((?:{folders})/[a-z0-9_./-]+)`", text))
+    example = {path for path in named if "motd" in path and page.name == "CONTRIBUTING.md"}
+    assert [path for path in sorted(named - example) if not (ROOT / path).exists()] == []
+
+
 def test_the_tree_and_the_floors_are_those_of_the_code() -> None:
     page = ARCHITECTURE.read_text()
     assert page == written(page), "python -m tests.architecture writes it anew"
