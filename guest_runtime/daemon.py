@@ -38,6 +38,7 @@ from reconciler.resource import Json, Preparing, Watch, Watching
 from reconciler.secret import Safe
 from reconciler.store import StateFile, Store
 from reconciler.stream import Closed, Connection, Data, Drained, Endpoint, Opened, Trouble
+from reconciler.subjects import timestamps
 from reconciler.track import Answer
 
 REAP_S = 31.0  # after the last work: a validating child has ended by then, and must not stay a zombie
@@ -45,8 +46,7 @@ REAP_S = 31.0  # after the last work: a validating child has ended by then, and 
 
 def stamp(boot_s: float) -> str:
     """A time on the boot clock as RFC 3339."""
-    wall_s = time.time() + boot_s - boot_clock_s()
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(wall_s))
+    return timestamps.stamp(time.time() + boot_s - boot_clock_s())
 
 
 def jitter() -> float:

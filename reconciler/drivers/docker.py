@@ -8,6 +8,7 @@ from typing import ClassVar
 from reconciler.errors import DriverError
 from reconciler.resource import Json
 from reconciler.resources.report import Source
+from reconciler.subjects.timestamps import stamp
 
 _SOCKET = "/run/docker.sock"
 _RUNS = "/run/docker.pid"  # the socket itself may be systemd's, which would start dockerd for us
@@ -93,7 +94,7 @@ def containers(listed: Json) -> dict[str, Json]:
             "state": each["State"],
         }
         if isinstance(created := each.get("Created"), int) and 0 < created < 2**33:
-            container["created"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(created))
+            container["created"] = stamp(created)
         if ports := sorted({_port(port) for port in each.get("Ports") or []}):
             container["ports"] = ports
         told[name[:_TEXT_CHARS_MAX]] = container

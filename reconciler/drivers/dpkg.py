@@ -10,6 +10,7 @@ from reconciler.errors import DriverError
 from reconciler.facilities.inotify import Folders
 from reconciler.resource import Json, Watch
 from reconciler.resources.report import Source
+from reconciler.subjects.timestamps import stamp
 
 _PACKAGES_MAX = 20_000  # some 3 MiB as JSON, where a host takes 8; Debian's largest desktops have 5,000
 _STATUS_BYTES_MAX = 64 * 1024 * 1024  # what so many packages with long descriptions come to
@@ -97,7 +98,7 @@ class Dpkg(Source):
                 written = os.stat(f"{self._folder}/info/{owner}.list").st_mtime
             except (OSError, ValueError):
                 continue
-            return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(written))
+            return stamp(written)
         return None
 
 

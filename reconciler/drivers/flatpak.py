@@ -12,6 +12,7 @@ from reconciler.facilities.inotify import Folders
 from reconciler.facilities.sysblock import entries
 from reconciler.resource import Json, Watch
 from reconciler.resources.report import Source
+from reconciler.subjects.timestamps import stamp
 
 FOLDER = "/var/lib/flatpak"
 
@@ -78,7 +79,7 @@ def _facts(folder: str, name: str) -> dict[str, str]:
     try:
         told["commit"] = os.path.basename(os.readlink(folder))[:12]
         deployed_s = os.stat(f"{folder}/deploy").st_mtime
-        told["installed"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(deployed_s))
+        told["installed"] = stamp(deployed_s)
     except (OSError, ValueError):
         pass
     if runtime := _RUNTIME.search(_bytes(f"{folder}/metadata")):

@@ -1,27 +1,20 @@
 """Who is logged in, for the inventory, from logind; see org.freedesktop.login1(5)."""
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from reconciler.errors import DriverError
+from reconciler.facilities import login1
 from reconciler.facilities.dbus import Bus, BusError, Peer
 from reconciler.resource import Json, Watch
 from reconciler.resources.report import Source
+from reconciler.subjects.timestamps import stamp
 
-_NAME = "org.freedesktop.login1"
-_MANAGER = Peer(_NAME, "/org/freedesktop/login1", f"{_NAME}.Manager")
-_BOOTED = "/run/systemd/system"  # there when systemd runs the guest; sd_booted(3)
-_SIGNAL = f"type='signal',sender='{_NAME}'"
 _MATCHES = (
-    *(
-        f"{_SIGNAL},interface='{_MANAGER.interface}',member='{member}'"
-        for member in ("SessionNew", "SessionRemoved", "UserNew", "UserRemoved")
-    ),
-    f"{_SIGNAL},interface='org.freedesktop.DBus.Properties',member='PropertiesChanged',"
-    f"path_namespace='{_MANAGER.path}/session'",
-    f"type='signal',sender='org.freedesktop.DBus',member='NameOwnerChanged',arg0='{_NAME}'",
+    *login1.told("SessionNew", "SessionRemoved", "UserNew", "UserRemoved"),
+    login1.SESSIONS_CHANGED,
+    login1.RESTARTED,
 )
 
 _DEADLINE_S = 1.0  # for all calls of a read; each takes half a millisecond
@@ -38,14 +31,14 @@ class Login1(Source):
     """
 
     items: ClassVar[tuple[str, ...]] = ("sessions", "users")
-    needs: ClassVar[str] = "logind on the system bus"
+    needs: ClassVar[str] = login1.NEEDS
 
     def __init__(self) -> None:
         self._bus = Bus(*_MATCHES)
 
     @classmethod
     def available(cls) -> bool:
-        return Bus.there() and os.path.exists(_BOOTED)
+        return login1.there()
 
     def boot_clock_s(self) -> float:
         return time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -63,15 +56,21 @@ class Login1(Source):
         assert item in self.items
         ends_s = time.monotonic() + _DEADLINE_S
         method, interface, show = _WAYS[item]
-        (rows,) = self._call(_MANAGER, method, ends_s)
+        (rows,) = self._call(login1.MANAGER, method, ends_s)
         told = {}
         for row in sorted(rows)[:_LOGINS_MAX]:
             key, path = (str(row[0]), row[4]) if item == "sessions" else (str(row[1]), row[2])
             try:
                 (found,) = self._call(
-                    Peer(_NAME, path, "org.freedesktop.DBus.Properties"), "GetAll", ends_s, "s", interface
+                    Peer(login1.NAME, path, "org.freedesktop.DBus.Properties"),
+                    "GetAll",
+                    ends_s,
+                    "s",
+                    interface,
                 )
-            except BusError:
+            except BusError as error:
+                if not login1.is_gone(error):
+                    raise
                 continue  # it ended since it was listed
             told[key[:_TEXT_CHARS_MAX]] = show({name: value for name, (_, value) in found.items()})
         return told
@@ -120,11 +119,11 @@ def user(found: Mapping[str, Any]) -> Json:
 
 
 _WAYS = {
-    "sessions": ("ListSessions", f"{_NAME}.Session", session),
-    "users": ("ListUsers", f"{_NAME}.User", user),
+    "sessions": ("ListSessions", f"{login1.NAME}.Session", session),
+    "users": ("ListUsers", f"{login1.NAME}.User", user),
 }
 
 
 def _stamp(epoch_us: int) -> str:
     """RFC 3339 of microseconds since 1970; empty for never, which logind writes as 0."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch_us // 1_000_000)) if epoch_us else ""
+    return stamp(epoch_us // 1_000_000) if epoch_us else ""

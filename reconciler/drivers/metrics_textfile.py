@@ -10,6 +10,7 @@ from reconciler.errors import DriverError
 from reconciler.facilities.inotify import Folders
 from reconciler.resource import Json, Watch
 from reconciler.resources.report import Source
+from reconciler.subjects.timestamps import stamp
 
 FOLDER = "/var/lib/guest-reconciler/metrics"
 
@@ -86,7 +87,7 @@ class MetricsTextfile(Source):
             except OSError as error:
                 files[name]["fault"] = str(error.strerror)
             else:
-                files[name]["written"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(written_s))
+                files[name]["written"] = stamp(written_s)
                 yield name, text
 
 

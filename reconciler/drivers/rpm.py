@@ -19,6 +19,7 @@ from reconciler.facilities.child import run
 from reconciler.facilities.inotify import Folders
 from reconciler.resource import Json, Watch
 from reconciler.resources.report import Source
+from reconciler.subjects.timestamps import stamp
 
 if TYPE_CHECKING:
     import sqlite3
@@ -70,7 +71,7 @@ class Package:
         if self.vendor:
             shown["vendor"] = self.vendor
         if self.installed_s:
-            shown["installed"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.installed_s))
+            shown["installed"] = stamp(self.installed_s)
         if self.size is not None:
             shown["size"] = self.size
         return shown

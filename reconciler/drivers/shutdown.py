@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from reconciler.errors import DriverError, Unsupported
 from reconciler.facilities.child import run
 from reconciler.resources.power import Machine, Switch, Verb, booted_s
+from reconciler.subjects.timestamps import stamp
 
 _FOLDERS = ("/sbin", "/usr/sbin", "/bin", "/usr/bin")
 _OPTIONS: Mapping[Verb, str] = {"off": "-P", "halt": "-H", "reboot": "-r"}  # of shutdown(8)
@@ -34,7 +35,7 @@ class Shutdown(Switch):
     def machine(self) -> Machine:
         return Machine(
             boot_id=_read("/proc/sys/kernel/random/boot_id"),
-            booted_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(booted_s(_read("/proc/stat")))),
+            booted_at=stamp(booted_s(_read("/proc/stat"))),
             state="shutting-down" if self.boot_clock_s() < self._begun_s + _LASTS_S else "running",
             able=frozenset(verb for verb in _OPTIONS if os.geteuid() == 0 and self._command(verb)),
         )

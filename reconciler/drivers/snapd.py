@@ -11,6 +11,7 @@ from reconciler.facilities.inotify import Folders
 from reconciler.facilities.sysblock import entries
 from reconciler.resource import Json, Watch
 from reconciler.resources.report import Source
+from reconciler.subjects.timestamps import stamp
 
 _MOUNTS = ("/snap", "/var/lib/snapd/snap")  # most distributions; those without folders of their own in /
 _STATE = "/var/lib/snapd"
@@ -72,7 +73,7 @@ class Snapd(Source):
             image = os.stat(f"{self._state}/snaps/{name}_{revision}.snap")
         except OSError:
             return told  # one that is tried out of a folder has no image
-        came = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(image.st_mtime))
+        came = stamp(image.st_mtime)
         return told | {"installed": came, "size": image.st_size}
 
 

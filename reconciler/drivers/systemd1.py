@@ -10,6 +10,7 @@ from reconciler.facilities.dbus import Bus, BusError, Peer
 from reconciler.facilities.unit_log import last_lines
 from reconciler.resource import Json, Watch
 from reconciler.resources.report import Source
+from reconciler.subjects.timestamps import stamp
 
 _NAME = "org.freedesktop.systemd1"
 _MANAGER = Peer(_NAME, "/org/freedesktop/systemd1", f"{_NAME}.Manager")
@@ -89,7 +90,7 @@ class Systemd1(Source):
                 logs[full, since_us] = self._logs[full, since_us]
             elif since_us and left_s > 0:
                 logs[full, since_us] = last_lines(full, left_s, ago_s=ago_s)
-            out[_short(full)] = {"since": stamp(since_us)} if since_us else {}
+            out[_short(full)] = {"since": stamp(since_us // 1_000_000)} if since_us else {}
             if lines := logs.get((full, since_us)):
                 out[_short(full)]["log"] = list(lines)
         self._logs = logs
@@ -104,11 +105,6 @@ class Systemd1(Source):
         except BusError:
             return 0  # it is gone since it was listed
         return int(at_us)
-
-
-def stamp(at_us: int) -> str:
-    """RFC 3339 of a time on the wall clock."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at_us // 1_000_000))
 
 
 def services(rows: Iterable[tuple[Any, ...]]) -> dict[str, Json]:

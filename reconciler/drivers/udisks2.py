@@ -12,6 +12,7 @@ from reconciler.errors import Unsupported
 from reconciler.facilities.dbus import Bus, Peer
 from reconciler.resource import Json
 from reconciler.resources.report import Source
+from reconciler.subjects.timestamps import stamp
 
 _NAME = "org.freedesktop.UDisks2"
 _OBJECTS = Peer(_NAME, "/org/freedesktop/UDisks2", "org.freedesktop.DBus.ObjectManager")
@@ -70,7 +71,7 @@ def health(objects: Objects) -> dict[str, Json]:
         read_s = ata.get("SmartUpdated") or nvme.get("SmartUpdated") or 0
         name = _disk(path, objects)
         if name and 0 < read_s < 2**33 and len(told) < _DISKS_MAX:
-            read_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(read_s))
+            read_at = stamp(read_s)
             told[name] = {**(_ata(ata) if ata.get("SmartUpdated") else _nvme(nvme)), "readAt": read_at}
     return dict(sorted(told.items()))
 

@@ -81,6 +81,7 @@ class FakeLogind:
         self.sessions = {"2": ("_32", 1000, "alice", SCREEN), "5": ("_35", 1001, "bob", SSH)}
         self.users: dict[str, tuple[int, Any]] = {"alice": (1000, ALICE)}
         self.gone: set[str] = set()
+        self.denied: set[str] = set()
         self.silent = False
 
     def answer(self, path: str, method: str, body: tuple[Any, ...]) -> Reply | None:
@@ -96,6 +97,8 @@ class FakeLogind:
             return "a(uso)", ([(uid, name, f"{PATH}/user/_{uid}") for name, (uid, _) in self.users.items()],)
         if path in self.gone:
             raise Refusal("org.freedesktop.DBus.Error.UnknownObject", "gone")
+        if path in self.denied:
+            raise Refusal("org.freedesktop.DBus.Error.AccessDenied", "not now")
         found = {f"{PATH}/session/{last}": known for last, _, _, known in self.sessions.values()}
         found |= {f"{PATH}/user/_{uid}": known for uid, known in self.users.values()}
         return "a{sv}", (found[path],)
@@ -142,6 +145,12 @@ def test_users(driver: Login1) -> None:
 def test_a_session_that_ends_while_it_is_listed_is_left_out(driver: Login1, logind: FakeLogind) -> None:
     logind.gone.add(f"{PATH}/session/_32")
     assert list(driver.read("sessions")) == ["5"]
+
+
+def test_one_that_cannot_be_seen_does_not_pass_for_one_that_ended(driver: Login1, logind: FakeLogind) -> None:
+    logind.denied.add(f"{PATH}/session/_32")
+    with pytest.raises(DriverError, match="cannot GetAll: not now"):
+        driver.read("sessions")
 
 
 def test_nobody(driver: Login1, logind: FakeLogind) -> None:
