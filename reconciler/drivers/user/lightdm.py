@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from reconciler.errors import DriverError
 from reconciler.facilities import display_unit
-from reconciler.facilities.dbus import Bus, BusError, NoAnswer, Peer
+from reconciler.facilities.dbus import CALL_S, Bus, BusError, NoAnswer, Peer
 from reconciler.facilities.display_unit import ANSWER_S
 from reconciler.facilities.login_grant import Grant
 from reconciler.resources.user import Facility, Way
@@ -50,7 +50,9 @@ class LightDm(Facility, Way):
             return ()
         starting = False
         try:
-            shut = "" if self._seat()[1] else "LightDM may not switch users here (allow-user-switching)"
+            shut = (
+                "" if self._seat(ANSWER_S)[1] else "LightDM may not switch users here (allow-user-switching)"
+            )
         except BusError:
             shut, starting = "LightDM is just starting", True
         except DriverError:
@@ -58,9 +60,13 @@ class LightDm(Facility, Way):
         return (Door(way=self.name, seat=_SEAT, graphical=True, shut=shut, opening=starting),)
 
     def enter(self, entry: Entry) -> None:
+        try:
+            seat = self._seat(CALL_S)[0]
+        except DriverError as error:
+            raise DriverError(f"cannot log in {entry.user}: LightDM says: {error}") from error
         with Grant(entry.user, _SERVICE) as grant:
             try:
-                self._bus.call(self._seat()[0], "SwitchToUser", "ss", entry.user, _USERS_OWN)
+                self._bus.call(seat, "SwitchToUser", "ss", entry.user, _USERS_OWN)
             except NoAnswer:
                 pass  # whether it was carried out is seen by what PAM asks
             except BusError as error:
@@ -69,10 +75,10 @@ class LightDm(Facility, Way):
                 why = f"LightDM did not ask as its pam-service {_SERVICE} would; was it restarted since"
                 raise DriverError(f"cannot log in {entry.user}: {why}?")
 
-    def _seat(self) -> tuple[Peer, bool]:
+    def _seat(self, answer_s: float) -> tuple[Peer, bool]:
         """The first seat, and whether it may switch. Raises BusError while LightDM is not on the bus."""
-        paths = self._bus.properties(_MANAGER, ANSWER_S)["Seats"]
+        paths = self._bus.properties(_MANAGER, answer_s)["Seats"]
         if not paths:
             raise BusError("LightDM has no seat yet", _NAME)
         seat = Peer(_NAME, paths[0], f"{_NAME}.Seat")
-        return seat, self._bus.properties(seat, ANSWER_S)["CanSwitch"]
+        return seat, self._bus.properties(seat, answer_s)["CanSwitch"]

@@ -137,6 +137,9 @@ def test_one_that_hangs_is_out_of_order(
     monkeypatch.setattr(lightdm, "ANSWER_S", 0.1)
     manager.hangs = True
     assert door.doors() == (replace(OPEN, shut="LightDM does not answer"),)
+    monkeypatch.setattr(lightdm, "CALL_S", 0.1)
+    with pytest.raises(DriverError, match="cannot log in alice: LightDM says: cannot tell what became"):
+        door.enter(Entry("alice", OPEN))
 
 
 def test_waits_for_its_first_seat(manager: FakeLightDm, door: LightDm) -> None:
