@@ -101,6 +101,14 @@ install:
 	sed 's|@LIBRARY@|$(LIBRARY)|' guest_runtime/units/pam-credential.in >build/pam-credential.$$$$ && \
 	    install -m 755 build/pam-credential.$$$$ '$(DESTDIR)$(PREFIX)/lib/guest-reconciler/pam-credential' && \
 	    rm build/pam-credential.$$$$
+	# For GDM: what its greeter begins, the module of that, and the name on the bus that it listens to.
+	install -m 644 guest_runtime/pam_token.py '$(DESTDIR)$(PREFIX)/lib/guest-reconciler/pam-token.py'
+	install -D -m 644 guest_runtime/units/dbus.conf \
+	    '$(DESTDIR)/usr/share/dbus-1/system.d/guest-reconciler.conf'
+	# One of oVirt's agent stays.
+	test -e '$(DESTDIR)/etc/pam.d/gdm-ovirtcred' || { \
+	    sed 's|@PREFIX@|$(PREFIX)|' guest_runtime/units/pam-gdm.in >build/pam-gdm.$$$$ && \
+	    install -D -m 644 build/pam-gdm.$$$$ '$(DESTDIR)/etc/pam.d/gdm-ovirtcred' && rm build/pam-gdm.$$$$; }
 	# For LightDM: its own rules of PAM with a question before them, and that it is to take those.
 	sed 's|@PREFIX@|$(PREFIX)|' guest_runtime/units/pam-lightdm.in >build/pam-lightdm.$$$$ && \
 	    install -D -m 644 build/pam-lightdm.$$$$ '$(DESTDIR)/etc/pam.d/guest-reconciler-lightdm' && \
@@ -128,6 +136,7 @@ uninstall:
 	rm -f '$(DESTDIR)$(PREFIX)/bin/guest-reconciler' '$(DESTDIR)$(PREFIX)/bin/reconciler'
 	# The rules of PAM stay: a LightDM that runs asks for them until it is started anew.
 	rm -f '$(DESTDIR)/usr/share/lightdm/lightdm.conf.d/60-guest-reconciler.conf'
+	rm -f '$(DESTDIR)/usr/share/dbus-1/system.d/guest-reconciler.conf'
 	rm -rf '$(DESTDIR)$(PREFIX)/lib/guest-reconciler'
 	rm -f '$(DESTDIR)$(SYSTEM)/systemd/system/guest-reconciler.service'
 	rm -f '$(DESTDIR)$(SYSTEM)/udev/rules.d/60-guest-reconciler.rules'

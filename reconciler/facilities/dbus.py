@@ -23,6 +23,7 @@ CALL_S = 4.0  # below the 5 s that a look may take; a daemon that is alive answe
 _READ_BYTES = 16 * 1024  # a reply to GetAll has some 2 KiB
 _AT_ONCE_MAX = 32  # calls without a reply; a bus lets one connection have at least 128
 _ROUNDS_MAX = 64  # 1 MiB of signals at a time; more of them must not hold the loop
+_DO_NOT_QUEUE, _OURS = 4, (1, 4)  # of RequestName: taken now, or ours already
 _NOT_CARRIED_ON = ("NoReply", "TimedOut", "Timeout", "Disconnected")  # below org.freedesktop.DBus.Error
 
 
@@ -135,6 +136,26 @@ class Bus:
             replies = self._exchange(messages, some[0].method, CALL_S)
             out += [_body_or_error(reply, of.method) for reply, of in zip(replies, some, strict=True)]
         return out
+
+    def emit(self, peer: Peer, signal: str, signature: str, *body: Any) -> None:
+        """Tell whoever listens to `peer`, a name that is ours. Raises DriverError when it could not be sent."""
+        from jeepney import DBusAddress, new_signal  # late, as above
+
+        # Sent to nobody: a bus name here would make it a message to that one alone.
+        message = new_signal(DBusAddress(peer.path, interface=peer.interface), signal, signature, body)
+        deadline_s = time.monotonic() + CALL_S
+        with self._turn:
+            try:
+                self._ready(deadline_s).tell(message, deadline_s)
+            except OSError as error:
+                self._drop()
+                raise DriverError(f"cannot emit {signal}: {_why(error)}") from error
+
+    def own(self, name: str) -> None:
+        """Be reached under that name, until `close`. Raises DriverError where somebody else is, or must not."""
+        (answer,) = self.call(_BUS, "RequestName", "su", name, _DO_NOT_QUEUE)
+        if answer not in _OURS:
+            raise DriverError(f"cannot be {name} on the system bus: another program is")
 
     def watch(self) -> "_Signals":
         """A `Watch` that begins with the next call."""
@@ -303,6 +324,11 @@ class _Connection:
             if all(reply is not None for reply in replies.values()):
                 return list(replies.values())
             self._parser.add_data(self._read(deadline_s))
+
+    def tell(self, message: Any, deadline_s: float) -> None:
+        """Send what nobody replies to."""
+        self._serial += 1
+        self._within(deadline_s).sendall(message.serialise(serial=self._serial))
 
     def receive(self) -> list[Any]:
         """The messages that have come, without waiting for any."""

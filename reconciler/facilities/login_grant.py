@@ -36,10 +36,13 @@ _UCRED = struct.Struct("3i")  # pid, uid, gid; see SO_PEERCRED in unix(7)
 class Grant:
     """`with Grant("alice", "lightdm") as grant:` the door has PAM ask; then `grant.wait()`."""
 
-    def __init__(self, user: str, service: str, *, path: str = SOCKET, valid_s: float = VALID_S) -> None:
-        self._user, self._service, self._path = user, service, path
+    def __init__(
+        self, user: str, service: str, token: str = "", *, path: str = SOCKET, valid_s: float = VALID_S
+    ) -> None:
+        """With a token, who asks has to know it."""
+        self._user, self._service, self._token, self._path = user, service, token, path
         self._valid_s, self._ends_s = valid_s, 0.0
-        self._used = threading.Event()
+        self._begun, self._used = threading.Event(), threading.Event()
         self._listener = socket.socket(socket.AF_UNIX)
         self._end, self._ended = os.pipe2(os.O_CLOEXEC)
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -74,6 +77,10 @@ class Grant:
     def used(self) -> bool:
         return self._used.is_set()
 
+    def begun(self, within_s: float) -> bool:
+        """Until the service has asked for the first time, or so long; whether it has, whatever the answer."""
+        return self._begun.wait(within_s)
+
     def wait(self) -> bool:
         """Until it is used or has expired; whether it was used."""
         return self._used.wait(max(0.0, self._ends_s - time.monotonic()))
@@ -101,10 +108,12 @@ class Grant:
     def _grants(self, question: bytes) -> bool:
         try:
             asked = json.loads(question)
-            words = [asked[name] for name in ("user", "service")]
-        except (ValueError, KeyError, TypeError, RecursionError):
+            words = [asked["user"], asked["service"], asked.get("token", "")]
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return False
-        return words == [self._user, self._service] and time.monotonic() < self._ends_s
+        if words[1] == self._service:
+            self._begun.set()
+        return words == [self._user, self._service, self._token] and time.monotonic() < self._ends_s
 
 
 def _line(asking: socket.socket) -> bytes:

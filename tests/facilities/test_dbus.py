@@ -247,6 +247,28 @@ def test_a_bus_that_refuses_us_is_an_error_of_its_own(
         bus.call(LAMP, "Nothing")
 
 
+def test_a_name_is_ours_until_we_close(bus: Bus, system_bus: PrivateBus) -> None:
+    with closing(Bus(MATCH)) as listener:
+        signals = listener.watch()
+        bus.own(NAME)
+        bus.own(NAME)  # it is ours already
+        listener.call(Peer("org.freedesktop.DBus", "/", "org.freedesktop.DBus"), "GetId")  # subscribes
+        bus.emit(LAMP, "Lit", "s", "now")
+        assert readable(signals.fileno())
+        assert signals.hear() == [("now",)]
+        with closing(Bus()) as other:
+            with pytest.raises(DriverError, match="cannot be org.example.Lamp .* another program is"):
+                other.own(NAME)
+            bus.close()
+            other.own(NAME)
+
+
+def test_nothing_is_emitted_without_a_bus(bus: Bus, system_bus: PrivateBus) -> None:
+    system_bus.stop()
+    with pytest.raises(DriverError, match="cannot reach the system bus"):
+        bus.emit(LAMP, "Lit", "")
+
+
 def test_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nowhere")
     assert Bus.there()

@@ -15,7 +15,7 @@ from reconciler.facilities import display_unit
 from reconciler.facilities.dbus import Bus, Peer
 from reconciler.facilities.display_unit import ANSWER_S
 from reconciler.facilities.login_grant import Grant
-from reconciler.resources.user import Way
+from reconciler.resources.user import Facility, Way
 from reconciler.subjects.seating import Door, Entry
 
 _NAME = "org.gnome.DisplayManager"
@@ -32,14 +32,14 @@ _FOLDERS = ("/usr/lib", "/usr/lib64", "/lib", "/lib64")
 _MODULE = "security/pam_python.so"
 _SEAT = "seat0"  # GDM asks for a new greeter there only
 # A new greeter is a whole shell: some seconds, and thirty in an emulated guest.
-GREETER_S = 40.0
-# A greeter that is still starting hears nothing; one that has heard begins anew if told again. So
-# the next time is twice as late each time: a second is enough for PAM, and five in an emulated guest.
-_AGAIN_S = 2.0
+GREETER_S = 45.0
+# A greeter that is still starting hears nothing; one that has heard would begin anew if told again. PAM
+# begins within a second, and in four in an emulated guest.
+_AGAIN_S = (4.0, 8.0)
 _TOKEN_BYTES = 16
 
 
-class Gdm(Way):
+class Gdm(Facility, Way):
     """One door: that of the first seat, where GDM runs and its PAM rules know of us."""
 
     name: ClassVar[str] = "gdm"
@@ -69,23 +69,27 @@ class Gdm(Way):
 
     def enter(self, entry: Entry) -> None:
         token = os.urandom(_TOKEN_BYTES).hex()
-        told = f"{token}:{entry.user}"
         with Grant(entry.user, _SERVICE, token, valid_s=GREETER_S) as grant:
-            ends_s, again_s = time.monotonic() + GREETER_S, _AGAIN_S
             try:
                 self._show_greeter()
-                self._bus.own(_OVIRT.name)
-                while not grant.used and time.monotonic() < ends_s:
-                    self._bus.emit(_OVIRT, "UserAuthenticated", "s", told)
-                    grant.wait(again_s)
-                    again_s *= 2
+                self._tell(f"{token}:{entry.user}", grant)
             except DriverError as error:
-                if not grant.used:  # else somebody was let in, whatever went wrong with the rest
+                if not grant.begun(0):  # else somebody may be let in, whatever went wrong with the rest
                     raise DriverError(f"cannot log in {entry.user}: {error}") from error
             finally:
                 self._bus.close()  # and with it the name, which an agent of oVirt's may want
-            if not grant.used:
+            if not grant.wait():
                 raise DriverError(f"cannot log in {entry.user}: GDM's greeter did not ask for {_SERVICE}")
+
+    def _tell(self, words: str, grant: Grant) -> None:
+        """Until the greeter has heard it, or is taking too long."""
+        self._bus.own(_OVIRT.name)
+        ends_s, again_s = time.monotonic() + GREETER_S, _AGAIN_S[0]
+        while time.monotonic() < ends_s:
+            self._bus.emit(_OVIRT, "UserAuthenticated", "s", words)
+            if grant.begun(again_s):
+                return
+            again_s = _AGAIN_S[1]
 
     def _show_greeter(self) -> None:
         """Bring the greeter to the front; a new one where there is none."""

@@ -1,0 +1,215 @@
+"""GDM's door over a real bus, against a made-up greeter; tests/vm/test_gnome.py asks the real one."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jeepney import DBusAddress, MatchRule, MessageType, new_method_call
+from jeepney.io.blocking import open_dbus_connection
+
+from guest_runtime.pam_token import pam_sm_authenticate
+from reconciler.drivers.user import gdm
+from reconciler.drivers.user.gdm import Gdm
+from reconciler.errors import DriverError
+from reconciler.facilities.login_grant import Grant
+from reconciler.resources.user import Way
+from reconciler.subjects.seating import Door, Entry
+from tests.bus import START_S, PrivateBus, Refusal, Reply, program
+from tests.drivers.user.display_unit import FakeUnit
+from tests.guest_runtime.test_pam_token import FakePam
+
+WAY: Way = Gdm()  # holds the driver to its port, for the type checker
+
+OPEN = Door(way="gdm", seat="seat0", graphical=True)
+LOGIN1 = "/org/freedesktop/login1"
+
+
+class Greeter:
+    """GNOME's shell on a login screen: each token begins PAM's service, whose module answers."""
+
+    def __init__(self, pam_socket: str, *, deaf_to: int = 0) -> None:
+        self.users: list[str | None] = []
+        self.told = 0
+        self._pam_socket, self._deaf_to = pam_socket, deaf_to
+        self._connection = open_dbus_connection("SYSTEM")
+        rule = MatchRule(
+            type="signal", interface="org.ovirt.vdsm.Credentials", path="/org/ovirt/vdsm/Credentials"
+        )
+        bus = DBusAddress("/org/freedesktop/DBus", "org.freedesktop.DBus", "org.freedesktop.DBus")
+        self._connection.send_and_get_reply(
+            new_method_call(bus, "AddMatch", "s", (rule.serialise(),)), timeout=START_S
+        )
+        self._thread = threading.Thread(target=self._listen)
+        self._thread.start()
+
+    def _listen(self) -> None:
+        while not self.users:
+            try:
+                message = self._connection.receive(timeout=START_S)
+            except (TimeoutError, OSError):
+                return
+            if message.header.message_type is MessageType.signal and len(message.body) == 1:
+                self._take(message.body[0])
+
+    def _take(self, token: str) -> None:
+        if ":" not in token:
+            return  # the bus' own signal, of our name
+        self.told += 1
+        if self.told > self._deaf_to:
+            pam = FakePam(token)
+            pam_sm_authenticate(pam, 0, [], self._pam_socket)
+            self.users.append(pam.user)
+
+    def close(self) -> None:
+        self._connection.sock.shutdown(2)
+        self._thread.join(START_S)
+        self._connection.close()
+
+
+@dataclass
+class FakeGdm:
+    """It and logind, in as far as the driver asks them."""
+
+    sessions: dict[str, str] = field(default_factory=lambda: {"c1": "greeter"})  # id -> class
+    may_create: bool = True
+    heard: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def login1(self, path: str, method: str, body: tuple[Any, ...]) -> Reply:
+        if method == "ListSessions":
+            rows = [(name, 1, "x", "seat0", f"{LOGIN1}/session/{name}") for name in self.sessions]
+            return "a(susso)", ([*rows, ("9", 1, "ssh", "", f"{LOGIN1}/session/_39")],)
+        if method == "GetAll":
+            name = path.rpartition("/")[2]
+            return "a{sv}", ({"Class": ("s", self.sessions[name]), "State": ("s", "active")},)
+        self.heard.append((method, *body))
+        return "", ()
+
+    def answer(self, path: str, method: str, body: tuple[Any, ...]) -> Reply:
+        if not self.may_create:
+            raise Refusal("org.freedesktop.DBus.Error.AccessDenied", "Not here")
+        self.heard.append((path, method, *body))
+        return "o", ("/org/gnome/DisplayManager/Displays/2",)
+
+
+@pytest.fixture
+def unit(system_bus: PrivateBus) -> Iterator[FakeUnit]:
+    fake = FakeUnit("gdm.service")
+    with program("org.freedesktop.systemd1", fake.answer):
+        yield fake
+
+
+@pytest.fixture
+def manager(unit: FakeUnit) -> Iterator[FakeGdm]:
+    fake = FakeGdm()
+    with (
+        program("org.freedesktop.login1", fake.login1),
+        program("org.gnome.DisplayManager", fake.answer),
+    ):
+        yield fake
+
+
+@pytest.fixture
+def pam_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    path = str(tmp_path / "pam.sock")
+    monkeypatch.setattr(gdm, "Grant", partial(Grant, path=path))
+    monkeypatch.setattr(gdm, "_AGAIN_S", (0.05, 0.05))
+    monkeypatch.setattr(gdm, "GREETER_S", 5.0)
+    return path
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A guest's PAM: our rules, and the module among those of its architecture."""
+    rules, folder = tmp_path / "gdm-ovirtcred", tmp_path / "lib/x86_64-linux-gnu/security"
+    rules.write_text("auth requisite pam_python.so /usr/lib/guest-reconciler/pam-token.py\n")
+    folder.mkdir(parents=True)
+    (folder / "pam_python.so").touch()
+    monkeypatch.setattr(gdm, "_RULES", str(rules))
+    monkeypatch.setattr(gdm, "_FOLDERS", (str(tmp_path / "nowhere"), str(tmp_path / "lib")))
+    return tmp_path
+
+
+@pytest.fixture
+def door(system_bus: PrivateBus) -> Iterator[Gdm]:
+    with closing(Gdm()) as driver:
+        yield driver
+
+
+def test_has_a_door(unit: FakeUnit, installed: Path, door: Gdm) -> None:
+    assert door.doors() == (OPEN,)
+
+
+@pytest.mark.parametrize(
+    ("state", "job", "doors"),
+    [
+        pytest.param("inactive", 0, 0, id="not wanted"),
+        pytest.param("inactive", 7, 1, id="queued at boot"),
+        pytest.param("activating", 7, 1, id="starting"),
+    ],
+)
+def test_waits_for_one_that_is_about_to_run(
+    unit: FakeUnit, installed: Path, door: Gdm, state: str, job: int, doors: int
+) -> None:
+    unit.state, unit.job = state, job
+    starting = replace(OPEN, shut="GDM is just starting", opening=True)
+    assert list(door.doors()) == [starting] * doors
+
+
+def test_says_what_is_not_installed(unit: FakeUnit, installed: Path, door: Gdm) -> None:
+    (installed / "lib/x86_64-linux-gnu/security/pam_python.so").unlink()
+    assert door.doors() == (replace(OPEN, shut="PAM's module pam_python is not installed (libpam-python)"),)
+    (installed / "gdm-ovirtcred").write_text("auth required pam_ovirt_cred.so\n")
+    assert "does not name pam-token" in door.doors()[0].shut
+    (installed / "gdm-ovirtcred").unlink()
+    assert "does not name pam-token" in door.doors()[0].shut
+
+
+def test_lets_in_who_was_judged(manager: FakeGdm, pam_socket: str, door: Gdm) -> None:
+    with closing(Greeter(pam_socket)) as greeter:
+        door.enter(Entry("alice", OPEN))
+    assert (greeter.users, greeter.told) == (["alice"], 1)
+    assert manager.heard == [("ActivateSession", "c1")]
+
+
+def test_asks_for_a_greeter_where_a_session_has_the_screen(
+    manager: FakeGdm, pam_socket: str, door: Gdm
+) -> None:
+    manager.sessions = {"2": "user"}
+    with closing(Greeter(pam_socket, deaf_to=2)) as greeter:  # as one that is just starting
+        door.enter(Entry("alice", OPEN))
+    assert (greeter.users, greeter.told) == (["alice"], 3)
+    factory = "/org/gnome/DisplayManager/LocalDisplayFactory"
+    assert manager.heard == [(factory, "CreateTransientDisplay")]
+
+
+def test_gives_the_name_back(manager: FakeGdm, pam_socket: str, door: Gdm) -> None:
+    with closing(Greeter(pam_socket)):
+        door.enter(Entry("alice", OPEN))
+    with program("org.ovirt.vdsm.Credentials", manager.answer), pytest.raises(DriverError, match="another"):
+        door.enter(Entry("alice", OPEN))
+
+
+def test_says_that_no_greeter_asked(
+    manager: FakeGdm, pam_socket: str, door: Gdm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gdm, "GREETER_S", 0.2)
+    with pytest.raises(DriverError, match="cannot log in alice: GDM's greeter did not ask"):
+        door.enter(Entry("alice", OPEN))
+
+
+def test_says_why_there_is_no_greeter(manager: FakeGdm, pam_socket: str, door: Gdm) -> None:
+    manager.sessions, manager.may_create = {}, False
+    with pytest.raises(DriverError, match=r"cannot log in alice: .*Not here"):
+        door.enter(Entry("alice", OPEN))
+
+
+def test_is_there_where_gdm_is(system_bus: PrivateBus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gdm, "_PROGRAMS", ("/nonexistent", __file__))
+    assert Gdm.available()
+    monkeypatch.setattr(gdm, "_PROGRAMS", ("/nonexistent",))
+    assert not Gdm.available()
