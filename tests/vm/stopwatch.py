@@ -18,7 +18,7 @@ class Stopwatch:
 
     guest: Guest
     host: Host
-    came: dict[str, list[float]] = field(default_factory=dict)  # by reason, in seconds since 1970
+    came: list[tuple[float, str]] = field(default_factory=list)  # when, in seconds since 1970, and the reason
 
     def __post_init__(self) -> None:
         match = "type='signal',sender='org.freedesktop.login1'"
@@ -27,6 +27,7 @@ class Stopwatch:
         self.guest.wait_until(f"test -s {SIGNALS}")
         self.host.call("ping")  # what happened before is in front of its answer
         self.host.events.clear()
+        self.began_s = time.time()
 
     def until(self, reason: str, words: str = "") -> None:
         """Wait for an event, and note when it came."""
@@ -34,27 +35,40 @@ class Stopwatch:
             self.host.until(lambda _: bool(self.host.events), 60)
             now_s, event = time.time(), self.host.events.pop(0)
             if event["reason"] == reason and words in event["message"]:
-                self.came.setdefault(reason, []).append(now_s)
+                self.came.append((now_s, reason))
                 return
 
-    def delays_s(self, reason: str, member: str, path: str) -> list[float]:
-        """Of each event: the time since the last signal before it, sorted."""
-        ahead_s = self._ahead_s()
+    def delays_s(self, member: str, path: str, *reasons: str) -> dict[str, list[float]]:
+        """By reason, sorted: the time from the first such signal after the last such event to the next one.
+
+        So whatever the object says between two events counts as the cause of the second, and a
+        delay is never told shorter than it was.
+        """
+        ahead_s, doubt_s = self._ahead_s()
         said = []
         for line in self.guest.text(f"cat {SIGNALS}").splitlines():
             parts = line.split("\t")
-            if parts[0] == "sig" and parts[-1] == member and path in line:
+            if parts[0] == "sig" and parts[-1] == member and path in parts:
                 said.append(float(parts[1]) - ahead_s)
-        assert said, f"no {member} in {SIGNALS}"
-        return sorted(min(came_s - s for s in said if s <= came_s) for came_s in self.came[reason])
+        assert said, f"no {member} of {path} in {SIGNALS}"
+        found: dict[str, list[float]] = {reason: [] for reason in reasons}
+        last_s = self.began_s
+        for came_s, reason in self.came:
+            if reason in reasons:
+                first_s = min(said_s for said_s in said if said_s > last_s)
+                assert first_s <= came_s + doubt_s, f"{reason} came before any {member}"
+                found[reason].append(came_s - first_s)
+                last_s = came_s
+        return {reason: sorted(delays_s) for reason, delays_s in found.items()}
 
-    def _ahead_s(self) -> float:
-        """How far the guest's wall clock is ahead of ours, to half of a ping's round trip."""
+    def _ahead_s(self) -> tuple[float, float]:
+        """How far the guest's wall clock is ahead of ours, and how wrong that may be: half a round trip."""
         found = []
         for _ in range(PINGS):
             before_s = time.time()
             boot_s = self.host.call("ping")["bootClock"]
             after_s = time.time()
             found.append((after_s - before_s, boot_s - (before_s + after_s) / 2))
-        boot_ahead_s: float = min(found)[1]
-        return boot_ahead_s + float(self.guest.text(f'python3 -c "{AHEAD}"'))
+        trip_s, boot_ahead_s = min(found)
+        print(f"clocks compared to {trip_s * 500:.0f} ms")
+        return boot_ahead_s + float(self.guest.text(f'python3 -c "{AHEAD}"')), trip_s / 2
