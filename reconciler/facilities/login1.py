@@ -1,9 +1,12 @@
 """What more than one driver asks of logind; see org.freedesktop.login1(5)."""
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from reconciler.facilities.dbus import Bus, BusError, Call, Peer
+
+Row = tuple[str, int, str, str, str]  # of ListSessions: id, uid, user, seat, path
 
 NAME = "org.freedesktop.login1"
 MANAGER = Peer(NAME, "/org/freedesktop/login1", f"{NAME}.Manager")
@@ -34,9 +37,12 @@ def changed(scope: str) -> str:
 SESSIONS_CHANGED = changed(f"path_namespace='{MANAGER.path}/session',arg0='{_SESSION}'")
 
 
-def sessions(bus: Bus) -> list[tuple[str, dict[str, Any]]]:
-    """The properties of every session, by their ids. One that ends meanwhile is left out."""
+def sessions(
+    bus: Bus, order: Callable[[Row], Any] | None = None, most: int | None = None
+) -> list[tuple[str, dict[str, Any]]]:
+    """The properties of all, or of the first `most`, by their ids. One that ends meanwhile is left out."""
     (rows,) = bus.call(MANAGER, "ListSessions")
+    rows = (sorted(rows, key=order) if order else rows)[:most]
     # At once: on a busy guest each wait for an answer costs as much as all of them.
     asked = [Call(Peer(NAME, path, _PROPERTIES), "GetAll", "s", (_SESSION,)) for *_, path in rows]
     found = []

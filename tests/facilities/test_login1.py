@@ -47,6 +47,11 @@ def test_sees_every_session(bus: Bus) -> None:
     assert [(id, found["Name"]) for id, found in login1.sessions(bus)] == [("2", "alice"), ("3", "bob")]
 
 
+def test_of_too_many_the_first_are_asked(bus: Bus) -> None:
+    found = login1.sessions(bus, lambda row: row[2] != "bob", 1)
+    assert [id for id, _ in found] == ["3"]
+
+
 def test_one_that_ends_meanwhile_is_left_out(guest: Guest, bus: Bus) -> None:
     guest.ending = "2"
     assert [id for id, _ in login1.sessions(bus)] == ["3"]
