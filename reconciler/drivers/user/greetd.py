@@ -121,7 +121,7 @@ class Greetd(Facility, Way):
         except DriverError as error:
             os.unlink(f"{base}.toml")
             raise DriverError(f"cannot log in {entry.user}: {error}") from error
-        if not appears(f"{base}.ran", _SWITCH_S + _START_S):
+        if not has_begun(base, _SWITCH_S + _START_S):
             raise DriverError(f"cannot log in {entry.user}: greetd opened no session in {_START_S} s")
 
 
@@ -150,11 +150,11 @@ def _unit(description: str, terms: tuple[str, str, str], desktop: str) -> list[t
     ]
 
 
-def appears(path: str, within_s: float) -> bool:
-    """Whether the file is there in time: greetd makes it when it has started the session."""
+def has_begun(base: str, within_s: float) -> bool:
+    """Whether greetd makes its file in time, as it does with the session; not if the unit has ended."""
     ends_s = time.monotonic() + within_s
-    while not os.path.exists(path):
-        if time.monotonic() >= ends_s:
+    while not os.path.exists(f"{base}.ran"):
+        if time.monotonic() >= ends_s or not os.path.exists(f"{base}.toml"):
             return False
         time.sleep(_LOOK_S)
     return True

@@ -127,6 +127,15 @@ def test_one_that_waits_for_its_terminal_is_stopped_even_without_an_agent(
     assert begun(unit) == 1
 
 
+def test_one_that_has_ended_is_not_waited_for(
+    unit: FakeUnit, door: Greetd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(greetd, "_SWITCH_S", 3600.0)
+    unit.on_start = lambda: [path.unlink() for path in (tmp_path / "run").iterdir()]
+    with pytest.raises(DriverError, match="greetd opened no session"):
+        door.enter(Entry("alice", OPEN))
+
+
 def test_one_that_has_begun_goes_on(unit: FakeUnit, door: Greetd) -> None:
     door.enter(Entry("alice", OPEN))
     assert begun(unit) == 0
