@@ -130,8 +130,12 @@ def test_one_that_waits_for_its_terminal_is_stopped_even_without_an_agent(
 def test_one_that_has_ended_is_not_waited_for(
     unit: FakeUnit, door: Greetd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def end() -> None:
+        for path in (tmp_path / "run").iterdir():
+            path.unlink()
+
     monkeypatch.setattr(greetd, "_SWITCH_S", 3600.0)
-    unit.on_start = lambda: [path.unlink() for path in (tmp_path / "run").iterdir()]
+    unit.on_start = end
     with pytest.raises(DriverError, match="greetd opened no session"):
         door.enter(Entry("alice", OPEN))
 
