@@ -249,7 +249,8 @@ class Filesystems(Resource[Desired, Observed, Freezer], kind="filesystems"):
             return Verdict(False, "Drifted", ", ".join(f"{c.field} is to be {c.want}" for c in changes))
         if desired.state != "frozen":
             if observed.trimmed == "begun":
-                return Verdict(False, "OutcomeUnknown", "a trim was begun, and may not have been done")
+                why = "a trim was begun, and may not have been done"
+                return Verdict(False, "OutcomeUnknown", why, failed=True)
             return Verdict(True, "InSync", _trim_message(desired, observed))
         freeze, last = observed.seen.freeze, observed.seen.last
         if freeze is None:

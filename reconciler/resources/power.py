@@ -359,5 +359,6 @@ def _outcome(verb: Verb, token: str, observed: Observed) -> Verdict:
     if (verb == "reboot" and elsewhere) or (verb in _SLEEP and deed.state == "done"):
         return Verdict(True, "InSync", f"{verb} was done for its token")
     if deed.state == "begun":
-        return Verdict(False, "OutcomeUnknown", f"{verb} was begun, and whether it was done is not known")
+        why = f"{verb} was begun, and whether it was done is not known"
+        return Verdict(False, "OutcomeUnknown", why, failed=True)
     return Verdict(False, "NotConfirmed", f"{verb} was accepted, and nothing is under way")

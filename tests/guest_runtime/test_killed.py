@@ -21,7 +21,7 @@ import pytest
 
 from reconciler.documents import normalise
 from reconciler.host.client import Guest, Status, connect
-from reconciler.host.following import converged
+from reconciler.host.following import converged, reached
 from reconciler.resource import Json
 from reconciler.spec import digest
 from tests.guest_runtime.mortal_agent import WRITING, cut_the_power
@@ -179,7 +179,7 @@ async def pursue(life: Life, over: asyncio.Event) -> None:
                 in_force = await guest.spec()
                 assert (in_force.generation, in_force.digest) == IN_THE_END
                 await guest.ping()
-            life.status = await guest.wait(converged(len(DOCUMENTS)), timeout_s=PATIENCE_S)
+            life.status = await guest.wait(partial(at_rest, len(DOCUMENTS)), timeout_s=PATIENCE_S)
         over.set()
 
 
@@ -192,7 +192,13 @@ async def bring(guest: Guest, document: Json) -> None:
 
 
 def _is_over(guest: Guest, generation: int, status: Status) -> bool:
-    return converged(generation)(status) or guest.lost(generation)
+    return at_rest(generation, status) or guest.lost(generation)
+
+
+def at_rest(generation: int, status: Status) -> bool:
+    """Also where an act was begun, and nobody will know more."""
+    rest = [c["reason"] for c in status.get("conditions", ()) if c["status"] != "True"]
+    return converged(generation)(status) or (reached(status, generation) and set(rest) == {"OutcomeUnknown"})
 
 
 async def run(life: Life, nursery: Nursery) -> None:

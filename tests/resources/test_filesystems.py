@@ -170,6 +170,7 @@ def test_plan(desired: Desired, observed: Observed, actions: list[Action]) -> No
 def test_verdict(desired: Desired, observed: Observed, ready: bool, reason: str, message: str) -> None:
     verdict = Filesystems.verdict(desired, observed, Filesystems.diff(desired, observed))
     assert (verdict.ready, verdict.reason, verdict.message) == (ready, reason, message)
+    assert verdict.failed is (reason == "OutcomeUnknown")
 
 
 frozen_states = st.sampled_from([None, HELD, replace(HELD, generation=6), replace(HELD, guarded=False)])

@@ -143,6 +143,7 @@ def test_whoever_inhibits_it_is_overrun_only_after_the_patience(since_s: float |
 def test_verdict(desired: Desired, observed: Observed, ready: bool, reason: str, waiting: bool) -> None:
     verdict = Power.verdict(desired, observed, Power.diff(desired, observed))
     assert (verdict.ready, verdict.reason, verdict.waiting) == (ready, reason, waiting)
+    assert verdict.failed is (reason == "OutcomeUnknown")
 
 
 def test_says_who_inhibits_and_why() -> None:

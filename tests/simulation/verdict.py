@@ -39,6 +39,11 @@ def end_of(machine: Machine, agent: Agent, normal: Normal) -> End:
     )
 
 
+def in_doubt(end: End) -> bool:
+    """Whether something was begun of which nobody will know more."""
+    return end.phase == "Degraded" and ("False", "OutcomeUnknown") in end.conditions.values()
+
+
 def tokens(normal: Normal) -> set[tuple[str, str]]:
     """The once-only acts that a document asks for, as their kinds name them."""
     reboot, trim = normal.get("power", {}).get("reboot"), normal.get("filesystems", {}).get("trim")
@@ -60,6 +65,8 @@ def differences(want: End, have: End, machine: Machine, normal: Normal) -> list[
         begun = f'"{token}":{{"state":"begun"'.encode() in (machine.disk.content or b"")
         if begun and conditions.get(kind) == ("False", "OutcomeUnknown"):
             conditions[kind] = want.conditions[kind]
+    if in_doubt(have) and conditions != have.conditions:
+        found["phase"] = want.phase
     session = normal.get("session", {})
     if (want.touched or have.touched) and session and session.get("enforce") != "always":
         # Nobody is fought: locked or not, it is as the person left it or as the document says.
