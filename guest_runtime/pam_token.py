@@ -1,4 +1,4 @@
-"""What pam_python runs for GDM: takes the agent's token from its greeter, and asks the agent about it.
+"""What pam_python runs for GDM: takes a token from its greeter, and asks the agent about it.
 
 GNOME's shell answers the first question of PAM's service `gdm-ovirtcred` with the token that it
 was given over the bus, and shows nothing. Here that token becomes the user's name, if the agent says

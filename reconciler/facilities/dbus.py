@@ -58,7 +58,7 @@ class Call:
     body: tuple[Any, ...] = ()
 
 
-_BUS = Peer("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus")
+BUS = Peer("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus")
 
 
 class Bus:
@@ -137,12 +137,15 @@ class Bus:
             out += [_body_or_error(reply, of.method) for reply, of in zip(replies, some, strict=True)]
         return out
 
-    def emit(self, peer: Peer, signal: str, signature: str, *body: Any) -> None:
-        """Tell whoever listens to `peer`, a name that is ours. Raises DriverError when it could not be sent."""
-        from jeepney import DBusAddress, new_signal  # late, as above
+    def emit(self, to: str, peer: Peer, signal: str, signature: str, *body: Any) -> None:
+        """Tell one connection what `peer`, a name that is ours, has to say; nobody else hears it.
 
-        # Sent to nobody: a bus name here would make it a message to that one alone.
+        Raises DriverError when it could not be sent. Where `to` has gone, nothing is said.
+        """
+        from jeepney import DBusAddress, HeaderFields, new_signal  # late, as above
+
         message = new_signal(DBusAddress(peer.path, interface=peer.interface), signal, signature, body)
+        message.header.fields[HeaderFields.destination] = to
         deadline_s = time.monotonic() + CALL_S
         with self._turn:
             try:
@@ -152,8 +155,8 @@ class Bus:
                 raise DriverError(f"cannot emit {signal}: {_why(error)}") from error
 
     def own(self, name: str) -> None:
-        """Be reached under that name, until `close`. Raises DriverError where somebody else is, or must not."""
-        (answer,) = self.call(_BUS, "RequestName", "su", name, _DO_NOT_QUEUE)
+        """Be reached under that name, until `close`. Raises DriverError where another is, or it must not."""
+        (answer,) = self.call(BUS, "RequestName", "su", name, _DO_NOT_QUEUE)
         if answer not in _OURS:
             raise DriverError(f"cannot be {name} on the system bus: another program is")
 
@@ -245,7 +248,7 @@ class _Signals:
         connection = _Connection()
         try:
             connection.open(deadline_s)
-            address = DBusAddress(_BUS.path, bus_name=_BUS.name, interface=_BUS.interface)
+            address = DBusAddress(BUS.path, bus_name=BUS.name, interface=BUS.interface)
             for match in self._matches:
                 message = new_method_call(address, "AddMatch", "s", (match,))
                 _body(connection.ask(message, deadline_s), "AddMatch")
@@ -301,7 +304,7 @@ class _Connection:
             self._within(deadline_s).sendall(line)
             conversation.feed(self._read(deadline_s))
         self._within(deadline_s).sendall(BEGIN)
-        address = DBusAddress(_BUS.path, bus_name=_BUS.name, interface=_BUS.interface)
+        address = DBusAddress(BUS.path, bus_name=BUS.name, interface=BUS.interface)
         self.ask(new_method_call(address, "Hello"), deadline_s)
 
     def ask(self, message: Any, deadline_s: float) -> Any:

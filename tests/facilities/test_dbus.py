@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from reconciler.errors import DriverError
-from reconciler.facilities.dbus import Bus, BusError, Call, NoAnswer, Peer
+from reconciler.facilities.dbus import BUS, Bus, BusError, Call, NoAnswer, Peer
 from reconciler.resource import Watch
 from tests.bus import PrivateBus, Refusal, Reply, program, readable
 
@@ -252,21 +252,25 @@ def test_a_name_is_ours_until_we_close(bus: Bus, system_bus: PrivateBus) -> None
         signals = listener.watch()
         bus.own(NAME)
         bus.own(NAME)  # it is ours already
-        listener.call(Peer("org.freedesktop.DBus", "/", "org.freedesktop.DBus"), "GetId")  # subscribes
-        bus.emit(LAMP, "Lit", "s", "now")
+        listener.call(BUS, "GetId")  # subscribes
+        (names,) = bus.call(BUS, "ListNames")
+        for name in names:
+            bus.emit(name, LAMP, "Lit", "s", "now")
         assert readable(signals.fileno())
         assert signals.hear() == [("now",)]
         with closing(Bus()) as other:
-            with pytest.raises(DriverError, match="cannot be org.example.Lamp .* another program is"):
+            with pytest.raises(DriverError, match=r"cannot be org.example.Lamp .* another program is"):
                 other.own(NAME)
             bus.close()
+            while NAME in other.call(BUS, "ListNames")[0]:
+                pass  # the bus hears of it a moment later
             other.own(NAME)
 
 
 def test_nothing_is_emitted_without_a_bus(bus: Bus, system_bus: PrivateBus) -> None:
     system_bus.stop()
     with pytest.raises(DriverError, match="cannot reach the system bus"):
-        bus.emit(LAMP, "Lit", "")
+        bus.emit(":1.1", LAMP, "Lit", "")
 
 
 def test_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""GDM's door: its greeter is given a token, with which PAM finds the user, and nobody types anything.
+"""GDM's door: its greeter is given a token that stands for the user, and nobody types.
 
 GNOME's shell listens on the system bus for the signal that oVirt's agent sent, on the login screen too,
 and begins PAM's service `gdm-ovirtcred` with the signal's token as its first answer. The rules of
@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from reconciler.errors import DriverError
 from reconciler.facilities import display_unit
-from reconciler.facilities.dbus import Bus, Peer
+from reconciler.facilities.dbus import BUS, Bus, Call, Peer
 from reconciler.facilities.display_unit import ANSWER_S
 from reconciler.facilities.login_grant import Grant
 from reconciler.resources.user import Facility, Way
@@ -36,6 +36,7 @@ GREETER_S = 45.0
 # A greeter that is still starting hears nothing; one that has heard would begin anew if told again. PAM
 # begins within a second, and in four in an emulated guest.
 _AGAIN_S = (4.0, 8.0)
+_COMES_S = 1.0  # between looks for a greeter that was asked for
 _TOKEN_BYTES = 16
 
 
@@ -82,32 +83,42 @@ class Gdm(Facility, Way):
                 raise DriverError(f"cannot log in {entry.user}: GDM's greeter did not ask for {_SERVICE}")
 
     def _tell(self, words: str, grant: Grant) -> None:
-        """Until the greeter has heard it, or is taking too long."""
+        """Until the greeter has heard it, or is taking too long; nobody else on the bus hears it."""
         self._bus.own(_OVIRT.name)
         ends_s, again_s = time.monotonic() + GREETER_S, _AGAIN_S[0]
         while time.monotonic() < ends_s:
-            self._bus.emit(_OVIRT, "UserAuthenticated", "s", words)
-            if grant.begun(again_s):
+            greeter = self._greeter()
+            names = self._connections_of(greeter[1]) if greeter else []
+            for name in names:
+                self._bus.emit(name, _OVIRT, "UserAuthenticated", "s", words)
+            if grant.begun(again_s if names else _COMES_S):
                 return
-            again_s = _AGAIN_S[1]
+            again_s = _AGAIN_S[1] if names else again_s
 
     def _show_greeter(self) -> None:
         """Bring the greeter to the front; a new one where there is none."""
         greeter = self._greeter()
         if greeter:
-            self._bus.call(_LOGINS, "ActivateSession", "s", greeter)
+            self._bus.call(_LOGINS, "ActivateSession", "s", greeter[0])
         else:
             self._bus.call(_FACTORY, "CreateTransientDisplay")
 
-    def _greeter(self) -> str:
-        """The session of the greeter at the seat; empty where there is none."""
+    def _connections_of(self, uid: int) -> list[str]:
+        """The names under which programs of that user are on the bus."""
+        (names,) = self._bus.call(BUS, "ListNames")
+        unique = [name for name in names if name.startswith(":")]
+        users = self._bus.call_all([Call(BUS, "GetConnectionUnixUser", "s", (name,)) for name in unique])
+        return [name for name, user in zip(unique, users, strict=True) if user == (uid,)]
+
+    def _greeter(self) -> tuple[str, int] | None:
+        """The session of the greeter at the seat and whose it is, as a number."""
         (sessions,) = self._bus.call(_LOGINS, "ListSessions", timeout_s=ANSWER_S)
-        at_seat = [(name, path) for name, _, _, seat, path in sessions if seat == _SEAT]
-        found = self._bus.properties_of([Peer(_LOGIN1, path, f"{_LOGIN1}.Session") for _, path in at_seat])
-        for (name, _), session in zip(at_seat, found, strict=True):
+        at_seat = [(name, uid, path) for name, uid, _, seat, path in sessions if seat == _SEAT]
+        found = self._bus.properties_of([Peer(_LOGIN1, path, f"{_LOGIN1}.Session") for *_, path in at_seat])
+        for (name, uid, _), session in zip(at_seat, found, strict=True):
             if session and session.get("Class") == "greeter" and session.get("State") != "closing":
-                return str(name)
-        return ""
+                return name, uid
+        return None
 
 
 def _obstacle() -> str:

@@ -1,5 +1,6 @@
 """GDM's door over a real bus, against a made-up greeter; tests/vm/test_gnome.py asks the real one."""
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jeepney import DBusAddress, MatchRule, MessageType, new_method_call
+from jeepney import HeaderFields
 from jeepney.io.blocking import open_dbus_connection
 
 from guest_runtime.pam_token import pam_sm_authenticate
@@ -37,13 +38,6 @@ class Greeter:
         self.told = 0
         self._pam_socket, self._deaf_to = pam_socket, deaf_to
         self._connection = open_dbus_connection("SYSTEM")
-        rule = MatchRule(
-            type="signal", interface="org.ovirt.vdsm.Credentials", path="/org/ovirt/vdsm/Credentials"
-        )
-        bus = DBusAddress("/org/freedesktop/DBus", "org.freedesktop.DBus", "org.freedesktop.DBus")
-        self._connection.send_and_get_reply(
-            new_method_call(bus, "AddMatch", "s", (rule.serialise(),)), timeout=START_S
-        )
         self._thread = threading.Thread(target=self._listen)
         self._thread.start()
 
@@ -53,12 +47,10 @@ class Greeter:
                 message = self._connection.receive(timeout=START_S)
             except (TimeoutError, OSError):
                 return
-            if message.header.message_type is MessageType.signal and len(message.body) == 1:
+            if message.header.fields.get(HeaderFields.member) == "UserAuthenticated":
                 self._take(message.body[0])
 
     def _take(self, token: str) -> None:
-        if ":" not in token:
-            return  # the bus' own signal, of our name
         self.told += 1
         if self.told > self._deaf_to:
             pam = FakePam(token)
@@ -81,8 +73,9 @@ class FakeGdm:
 
     def login1(self, path: str, method: str, body: tuple[Any, ...]) -> Reply:
         if method == "ListSessions":
-            rows = [(name, 1, "x", "seat0", f"{LOGIN1}/session/{name}") for name in self.sessions]
-            return "a(susso)", ([*rows, ("9", 1, "ssh", "", f"{LOGIN1}/session/_39")],)
+            uid = os.geteuid()
+            rows = [(name, uid, "x", "seat0", f"{LOGIN1}/session/{name}") for name in self.sessions]
+            return "a(susso)", ([*rows, ("9", uid, "ssh", "", f"{LOGIN1}/session/_39")],)
         if method == "GetAll":
             name = path.rpartition("/")[2]
             return "a{sv}", ({"Class": ("s", self.sessions[name]), "State": ("s", "active")},)
@@ -93,6 +86,7 @@ class FakeGdm:
         if not self.may_create:
             raise Refusal("org.freedesktop.DBus.Error.AccessDenied", "Not here")
         self.heard.append((path, method, *body))
+        self.sessions["c2"] = "greeter"
         return "o", ("/org/gnome/DisplayManager/Displays/2",)
 
 
@@ -118,6 +112,7 @@ def pam_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     path = str(tmp_path / "pam.sock")
     monkeypatch.setattr(gdm, "Grant", partial(Grant, path=path))
     monkeypatch.setattr(gdm, "_AGAIN_S", (0.05, 0.05))
+    monkeypatch.setattr(gdm, "_COMES_S", 0.05)
     monkeypatch.setattr(gdm, "GREETER_S", 5.0)
     return path
 
