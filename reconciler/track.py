@@ -15,10 +15,10 @@ BACKOFF_FIRST_S = 1.0
 BACKOFF_MAX_S = 300.0  # a person who mends something waits no longer than this
 PERIOD_S = 600.0  # the slow pass, for what no event told; a quiet guest hardly notices it
 WAKE_GAP_S = 0.05  # a storm of events costs twenty looks a second at most, and a person sees no delay
-# Anybody can cause some events without end: a tenth of a core in the long run, and a second's worth at
-# once. After a look that only waited for somebody, events are heard half a minute later at most.
+# Anybody can cause some events without end: a tenth of a core in the long run, and a few seconds' worth
+# at once. After looks that only waited for somebody, events are heard half a minute later at most.
 LOOKS_SHARE = 0.1
-LOOKS_BURST_S = 1.0
+LOOKS_BURST_S = 5.0
 LOOKS_GAP_MAX_S = 30.0
 NEVER_S = float("inf")
 
