@@ -202,13 +202,19 @@ def test_the_changelog_has_every_command() -> None:
     assert set(cli.names()) <= named
 
 
+def told_by(folder: Path) -> set[str]:
+    """The reasons in verdicts, notices and obstacles of modules."""
+    said = r'(?:Verdict|Notice|Obstacle)\(\s*(?:\w+,\s*)?"(\w+)"'
+    return {reason for path in folder.rglob("*.py") for reason in re.findall(said, path.read_text())}
+
+
 def test_the_status_page_has_every_reason_and_phase() -> None:
     assert set(re.findall(r"^\| `([A-Z]\w+)` \| ", STATUS.partition("## 3.")[2], re.MULTILINE)) == set(
         get_args(Phase)
     )
-    sources = [path.read_text() for path in (ROOT / "reconciler/resources").glob("*.py")]
-    reasons = {reason for text in sources for reason in re.findall(r'Verdict\(\w+, "(\w+)"', text)}
-    reasons |= {reason for text in sources for reason in re.findall(r'Notice\("(\w+)"', text)}
-    assert len(reasons) > 10
+    reasons, subjects = (told_by(ROOT / "reconciler" / folder) for folder in ("resources", "subjects"))
+    assert min(len(reasons), len(subjects)) > 10
     assert {reason for reason in reasons if f"`{reason}`" not in STATUS} == set()
+    pages = "".join(page.read_text() for page in (ROOT / "specs").glob("*.md"))  # status.md leads to them
+    assert {reason for reason in subjects if f"`{reason}`" not in pages} == set()
     assert f"last {EVENTS_MAX} in memory" in STATUS
