@@ -10,7 +10,7 @@ from reconciler.resource import Deed, Json, Past
 
 # Of one act: a host that repeats a token after 256 newer ones is not a retry.
 ALIKE_MAX = 256
-KIND_MAX = 4096  # of all acts of a kind, some hundred bytes each; a document names some hundreds at most
+KIND_MAX = 2048  # of all acts of a kind, half a KiB of memory each; a document names some hundreds at most
 
 
 def remember(deeds: Mapping[str, Deed], fresh: str, normal: Json, past: Past) -> dict[str, Deed]:
@@ -39,10 +39,11 @@ def act_of(deed: str) -> str:
 
 
 def _thin(left: dict[str, Deed], keep: Callable[[str], bool]) -> None:
-    for deed in [deed for deed in left if not keep(deed)]:
+    for deed in list(left):
         if len(left) <= KIND_MAX:
             return
-        del left[deed]
+        if not keep(deed):
+            del left[deed]
 
 
 def _marks(deed: str) -> Iterator[int]:
