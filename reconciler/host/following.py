@@ -14,7 +14,7 @@ PHASES = (*AT_REST, "Converging", "Degraded", "Refused")
 # Another try would end the same: a driver, a policy or another document is wanted, or the same one anew.
 _OF_ALL = ("Unsupported", "Forbidden", "Terminal", "InvalidSpec", "OutcomeUnknown", "SecretMissing")
 _OF_TASKS = ("Failed", "Killed", "DeadlinePassed", "Stopped", "Lost")
-HOPELESS = frozenset({*_OF_ALL, *_OF_TASKS, *REFUSALS, "CredentialNeeded", "NoDoor"})
+HOPELESS = frozenset({*_OF_ALL, *_OF_TASKS, *REFUSALS, "CredentialNeeded", "NoDoor", "LoggedOut"})
 
 Met = Callable[[Mapping[str, Json]], bool]
 

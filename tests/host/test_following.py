@@ -92,8 +92,11 @@ def test_only_news_are_told() -> None:
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        *(pytest.param("user", reason, id=reason) for reason in (*REFUSALS, "CredentialNeeded", "NoDoor")),
-        *(pytest.param("run", reason, id=reason) for reason in ("Failed", "Killed", "DeadlinePassed", "Lost")),
+        *(pytest.param("user", reason, id=reason) for reason in (*REFUSALS, "CredentialNeeded", "LoggedOut")),
+        *(
+            pytest.param("run", reason, id=reason)
+            for reason in ("Failed", "Killed", "DeadlinePassed", "Lost")
+        ),
         pytest.param("run", "Stopped", id="Stopped"),
         pytest.param("files", "SecretMissing", id="SecretMissing"),
         pytest.param("power", "OutcomeUnknown", id="OutcomeUnknown"),

@@ -175,7 +175,7 @@ async def _wait(
     def over(status: dict[str, Json]) -> bool:
         for line in follower.news(status):
             progress(line)
-        done = converged(generation)(status) or (reached(status, generation) and bool(hopeless(status)))
+        done = reached(status, generation) and (converged(generation)(status) or bool(hopeless(status)))
         return done or guest.lost(generation)
 
     # A guest that is to be off says nothing once it is.
@@ -194,8 +194,8 @@ async def _wait(
     if status is None:
         progress("the guest is gone, as it should be")
         return Exit.DONE
-    if not converged(generation)(status):
-        note(f"reconciler: the guest will not get there: {hopeless(status)}")
+    if why := hopeless(status):  # also of a guest at rest: a login that did not last
+        note(f"reconciler: the guest will not get there: {why}")
         return Exit.FAILED
     return Exit.DONE
 

@@ -112,6 +112,17 @@ def test_wait_for_what_never_comes(guest: Served, file: Path, reconciler: Reconc
     assert "will not get there: hostname: Unsupported" in said.err
 
 
+def test_wait_for_what_did_not_last(
+    guest: Served, file: Path, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guest.guest.reasons["hostname"] = "LoggedOut"
+    of_guest = guest.guest.status
+    monkeypatch.setattr(guest.guest, "status", lambda: of_guest() | {"phase": "Converged"})
+    said = reconciler("apply", "-c", guest.channel, "-f", file, "--wait=60")
+    assert said.code == 3
+    assert "will not get there: hostname: LoggedOut" in said.err
+
+
 def test_dry_run_without_a_guest(file: Path, reconciler: Reconciler) -> None:
     said = reconciler("apply", "-f", file, "--dry-run=client")
     assert (said.code, said.out) == (0, "hostname:\n  static: web-02\n")
