@@ -32,14 +32,18 @@ vm: venv $(STAMP)/packages
 picture: venv $(STAMP)/packages
 	$(BIN)/python -m tests.vm.picture
 
-# One process for each core; a file's tests stay together, as they share what is slow to set up.
-SPREAD := -n logical --dist loadfile
+# One process for each core; a file's tests stay together, as they share what is slow to set up, and
+# files begin in the order of tests/conftest.py.
+SPREAD := -n logical --dist loadfile --no-loadscope-reorder
 
-## Everything, the tests on real guests included, one guest at a time. PYTEST takes more options.
+# Two guests at once: each has two processors, and waits half of the time.
+GUESTS := $(SPREAD) -n 2
+
+## Everything, the tests on real guests included. PYTEST takes more options.
 test: venv $(STAMP)/packages
 	@# 5: what PYTEST has chosen is not of this half.
 	$(BIN)/python -m pytest $(SPREAD) -m 'not vm' $(PYTEST) || [ $$? = 5 ]
-	$(BIN)/python -m pytest -m vm $(PYTEST) || [ $$? = 5 ]
+	$(BIN)/python -m pytest $(GUESTS) -m vm $(PYTEST) || [ $$? = 5 ]
 
 ## While you work: without root, but for what has to be installed, and without guests.
 test-fast: venv $(STAMP)/tools

@@ -1,19 +1,29 @@
 """Guests for the tests: one boot for all of them, and each goes on from there."""
 
-from collections.abc import Iterator
+import resource
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import GUESTS_CPU
 from tests.vm.guest import Guest, boot_once
 from tests.vm.image import Image, product
 from tests.vm.wire import Host
 
 
 @pytest.fixture(autouse=True)
-def _no_host_stays() -> Iterator[None]:
+def _alone(record_property: Callable[[str, object], None]) -> Iterator[None]:
+    """No host stays, and what a test's guests took of the processors is told at the end."""
+    before_s = children_cpu_s()
     yield
     Host.close_all()
+    record_property(GUESTS_CPU, children_cpu_s() - before_s)
+
+
+def children_cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 @pytest.fixture(scope="session")
