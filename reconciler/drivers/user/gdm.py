@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from reconciler.errors import DriverError
 from reconciler.facilities import display_unit
-from reconciler.facilities.dbus import BUS, Bus, Call, Peer
+from reconciler.facilities.dbus import BUS, Bus, BusError, Call, Peer
 from reconciler.facilities.display_unit import ANSWER_S
 from reconciler.facilities.login_grant import Grant
 from reconciler.resources.user import Facility, Way
@@ -21,6 +21,7 @@ from reconciler.subjects.seating import Door, Entry
 _NAME = "org.gnome.DisplayManager"
 _FACTORY = Peer(_NAME, "/org/gnome/DisplayManager/LocalDisplayFactory", f"{_NAME}.LocalDisplayFactory")
 _OVIRT = Peer("org.ovirt.vdsm.Credentials", "/org/ovirt/vdsm/Credentials", "org.ovirt.vdsm.Credentials")
+_STATS = Peer(BUS.name, BUS.path, f"{BUS.name}.Debug.Stats")
 _LOGIN1 = "org.freedesktop.login1"
 _LOGINS = Peer(_LOGIN1, "/org/freedesktop/login1", f"{_LOGIN1}.Manager")
 _PROGRAMS = ("/usr/sbin/gdm3", "/usr/sbin/gdm", "/usr/bin/gdm")
@@ -32,11 +33,11 @@ _FOLDERS = ("/usr/lib", "/usr/lib64", "/lib", "/lib64")
 _MODULE = "security/pam_python.so"
 _SEAT = "seat0"  # GDM asks for a new greeter there only
 # A new greeter is a whole shell: some seconds, and thirty in an emulated guest.
-GREETER_S = 45.0
+GREETER_S = 60.0
 # A greeter that is still starting hears nothing; one that has heard would begin anew if told again. PAM
-# begins within a second, and in four in an emulated guest.
-_AGAIN_S = (4.0, 8.0)
-_COMES_S = 1.0  # between looks for a greeter that was asked for
+# begins within a second, and in some six in an emulated guest that is busy.
+_AGAIN_S = 12.0
+_COMES_S = 0.5  # between looks for a greeter that listens
 _TOKEN_BYTES = 16
 
 
@@ -85,15 +86,14 @@ class Gdm(Facility, Way):
     def _tell(self, words: str, grant: Grant) -> None:
         """Until the greeter has heard it, or is taking too long; nobody else on the bus hears it."""
         self._bus.own(_OVIRT.name)
-        ends_s, again_s = time.monotonic() + GREETER_S, _AGAIN_S[0]
+        ends_s = time.monotonic() + GREETER_S
         while time.monotonic() < ends_s:
             greeter = self._greeter()
-            names = self._connections_of(greeter[1]) if greeter else []
+            names = self._listeners(greeter[1]) if greeter else []
             for name in names:
                 self._bus.emit(name, _OVIRT, "UserAuthenticated", "s", words)
-            if grant.begun(again_s if names else _COMES_S):
+            if grant.begun(_AGAIN_S if names else _COMES_S):
                 return
-            again_s = _AGAIN_S[1] if names else again_s
 
     def _show_greeter(self) -> None:
         """Bring the greeter to the front; a new one where there is none."""
@@ -103,12 +103,19 @@ class Gdm(Facility, Way):
         else:
             self._bus.call(_FACTORY, "CreateTransientDisplay")
 
-    def _connections_of(self, uid: int) -> list[str]:
-        """The names under which programs of that user are on the bus."""
+    def _listeners(self, uid: int) -> list[str]:
+        """The names of that user's programs on the bus that wait for the signal, or may."""
         (names,) = self._bus.call(BUS, "ListNames")
         unique = [name for name in names if name.startswith(":")]
         users = self._bus.call_all([Call(BUS, "GetConnectionUnixUser", "s", (name,)) for name in unique])
-        return [name for name, user in zip(unique, users, strict=True) if user == (uid,)]
+        theirs = [name for name, user in zip(unique, users, strict=True) if user == (uid,)]
+        # Only dbus-daemon tells what others wait for; see its DBUS_INTERFACE_STATS. dbus-broker says no.
+        rules = self._bus.call_all([Call(_STATS, "GetConnectionMatchRules", "s", (name,)) for name in theirs])
+        return [
+            name
+            for name, found in zip(theirs, rules, strict=True)
+            if isinstance(found, BusError) or any(_OVIRT.path in rule for rule in found[0])
+        ]
 
     def _greeter(self) -> tuple[str, int] | None:
         """The session of the greeter at the seat and whose it is, as a number."""

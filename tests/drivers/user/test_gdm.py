@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jeepney import HeaderFields
+from jeepney import HeaderFields, MatchRule
+from jeepney.bus_messages import message_bus
 from jeepney.io.blocking import open_dbus_connection
 
 from guest_runtime.pam_token import pam_sm_authenticate
@@ -33,15 +34,24 @@ LOGIN1 = "/org/freedesktop/login1"
 class Greeter:
     """GNOME's shell on a login screen: each token begins PAM's service, whose module answers."""
 
-    def __init__(self, pam_socket: str, *, deaf_to: int = 0) -> None:
+    def __init__(self, pam_socket: str, *, deaf_to: int = 0, listens: bool = True) -> None:
         self.users: list[str | None] = []
         self.told = 0
         self._pam_socket, self._deaf_to = pam_socket, deaf_to
         self._connection = open_dbus_connection("SYSTEM")
-        self._thread = threading.Thread(target=self._listen)
+        if listens:
+            self.listen()
+        self._thread = threading.Thread(target=self._hear)
         self._thread.start()
 
-    def _listen(self) -> None:
+    def listen(self) -> None:
+        """As a proxy of GLib's does."""
+        rule = MatchRule(
+            type="signal", interface="org.ovirt.vdsm.Credentials", path="/org/ovirt/vdsm/Credentials"
+        )
+        self._connection.send(message_bus.AddMatch(rule))
+
+    def _hear(self) -> None:
         while not self.users:
             try:
                 message = self._connection.receive(timeout=START_S)
@@ -69,10 +79,12 @@ class FakeGdm:
 
     sessions: dict[str, str] = field(default_factory=lambda: {"c1": "greeter"})  # id -> class
     may_create: bool = True
+    on_list: Callable[[], object] = lambda: None
     heard: list[tuple[Any, ...]] = field(default_factory=list)
 
     def login1(self, path: str, method: str, body: tuple[Any, ...]) -> Reply:
         if method == "ListSessions":
+            self.on_list()
             uid = os.geteuid()
             rows = [(name, uid, "x", "seat0", f"{LOGIN1}/session/{name}") for name in self.sessions]
             return "a(susso)", ([*rows, ("9", uid, "ssh", "", f"{LOGIN1}/session/_39")],)
@@ -111,7 +123,7 @@ def manager(unit: FakeUnit) -> Iterator[FakeGdm]:
 def pam_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     path = str(tmp_path / "pam.sock")
     monkeypatch.setattr(gdm, "Grant", partial(Grant, path=path))
-    monkeypatch.setattr(gdm, "_AGAIN_S", (0.05, 0.05))
+    monkeypatch.setattr(gdm, "_AGAIN_S", 0.2)
     monkeypatch.setattr(gdm, "_COMES_S", 0.05)
     monkeypatch.setattr(gdm, "GREETER_S", 5.0)
     return path
@@ -180,6 +192,18 @@ def test_asks_for_a_greeter_where_a_session_has_the_screen(
     assert (greeter.users, greeter.told) == (["alice"], 3)
     factory = "/org/gnome/DisplayManager/LocalDisplayFactory"
     assert manager.heard == [(factory, "CreateTransientDisplay")]
+
+
+@pytest.mark.root  # the bus tells nobody else what others wait for
+def test_waits_until_the_greeter_listens(
+    manager: FakeGdm, pam_socket: str, door: Gdm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gdm, "_AGAIN_S", START_S)
+    with closing(Greeter(pam_socket, listens=False)) as greeter:
+        looks = iter([None, None, None, greeter.listen])
+        manager.on_list = lambda: (next(looks, None) or (lambda: None))()
+        door.enter(Entry("alice", OPEN))
+    assert (greeter.users, greeter.told) == (["alice"], 1)
 
 
 def test_gives_the_name_back(manager: FakeGdm, pam_socket: str, door: Gdm) -> None:
