@@ -41,9 +41,10 @@ GUESTS := $(SPREAD) -n 2
 
 ## Everything, the tests on real guests included. PYTEST takes more options.
 test: venv $(STAMP)/packages
-	@# 5: what PYTEST has chosen is not of this half.
+	@# 5: what PYTEST has chosen is not of this part.
 	$(BIN)/python -m pytest $(SPREAD) -m 'not vm' $(PYTEST) || [ $$? = 5 ]
-	$(BIN)/python -m pytest $(GUESTS) -m vm $(PYTEST) || [ $$? = 5 ]
+	$(BIN)/python -m pytest $(GUESTS) -m 'vm and not alone' $(PYTEST) || [ $$? = 5 ]
+	$(BIN)/python -m pytest -m 'vm and alone' $(PYTEST) || [ $$? = 5 ]
 
 ## While you work: without root, but for what has to be installed, and without guests.
 test-fast: venv $(STAMP)/tools

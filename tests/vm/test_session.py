@@ -124,6 +124,7 @@ def prompt(delays_s: dict[str, list[float]], record_property: Record) -> None:
         assert median_s < PROMPT_S, f"{reason}: {late} of {len(of_it)} came late"
 
 
+@pytest.mark.alone
 def test_a_lock_reaches_the_host_in_time(guest: Guest, host: Host, record_property: Record) -> None:
     session = session_of(guest)
     watch = Stopwatch(guest, host)
@@ -136,6 +137,7 @@ def test_a_lock_reaches_the_host_in_time(guest: Guest, host: Host, record_proper
     prompt(watch.delays_s("PropertiesChanged", path, "SessionLocked", "SessionUnlocked"), record_property)
 
 
+@pytest.mark.alone
 def test_a_login_reaches_the_host_in_time(guest: Guest, host: Host, record_property: Record) -> None:
     let_in(guest)
     watch = Stopwatch(guest, host)
