@@ -33,7 +33,7 @@ from reconciler.resource import (
 from reconciler.subjects.listing import first_few
 from reconciler.subjects.task import DEADLINE_S, FIELDS, SHELL, Outcome, Task
 
-TASKS_MAX = 32  # with all that is kept of what each has written, a quarter of what a host takes in one message
+TASKS_MAX = 32  # with what is kept of their output, a quarter of what a host takes in one message
 _NAMED_MAX = 3  # in one message; all of them stand in what is observed
 _AGAIN_S = 0.05  # after a look that only judged an act
 _BEGINNING_S = 5.0  # where systemd has not answered, nothing tells that it has not begun either
