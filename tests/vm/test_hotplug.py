@@ -1,6 +1,7 @@
 """Processors and memory of a guest into which its host plugs more of them while it runs."""
 
 import re
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -84,7 +85,9 @@ def test_processors_that_are_plugged_in_are_used(guest: Pluggable, host: Host) -
     host.converge({"cpus": "all"})
     for online in ("0-2", "0-3"):
         guest.plug_processor()
+        began = time.monotonic()
         host.until(partial(are_online, online), 60)
+        print(f"a processor in use after {time.monotonic() - began:.1f} s")
         assert guest.online() == online
     host.reason("cpus", "InSync")
     assert {"CpusPlugged", "CpusSwitched"} <= set(told(host, "cpus"))
@@ -135,7 +138,10 @@ def test_memory_that_is_plugged_in_is_used_and_can_go_again(guest: Pluggable, ho
     host.converge({"memory-blocks": {"online": "all", "zone": "movable"}})
     assert seen(host, "memory-blocks")["blockBytes"] == 128 * MIB
     guest.plug_memory()
+    began = time.monotonic()
     host.until(lambda status: status["observed"]["memory-blocks"].get("movableList") == "32-33", 60)
+    print(f"memory in use after {time.monotonic() - began:.1f} s")
+    assert planned(host, {"memory-blocks": {"online": "all", "zone": "movable"}}) == []
     assert guest.memory_kib() - before == 256 * 1024
     assert {"MemoryPlugged", "MemorySwitched"} <= set(told(host, "memory-blocks"))
     # By hand it goes, and comes back where it was.
@@ -143,6 +149,12 @@ def test_memory_that_is_plugged_in_is_used_and_can_go_again(guest: Pluggable, ho
     guest.wait_until(f"grep -qx online {MEMORY}/memory33/state")
     host.converge({"memory-blocks": 8})
     assert seen(host, "memory-blocks")["offlineList"] == "32-33"
+    assert guest.memory_kib() == before
+    # What is no longer written stays as it is, and is not looked at.
+    host.converge({"hostname": "guest"})
+    guest.run(f"echo online_movable >{MEMORY}/memory33/state; sleep 2")
+    assert guest.text(f"cat {MEMORY}/memory32/state {MEMORY}/memory33/state").split() == ["offline", "online"]
+    host.converge({"memory-blocks": 8})
     assert guest.memory_kib() == before
     guest.qmp("device_del", id="module")
     host.until(lambda status: "offlineList" not in status["observed"]["memory-blocks"], 60)
