@@ -165,6 +165,23 @@ def test_disks_behind_raid_on_lvm_on_luks(guest: Guest, host: Host) -> None:
     assert set(seen["disks"]["vdc"]["partitions"]) == {"vdc1", "vdc2"}
 
 
+@pytest.mark.parametrize(
+    ("driver", "bus"),
+    [pytest.param("virtio-blk-pci", "virtio", id="virtio"), pytest.param("nvme", "nvme", id="nvme")],
+)
+def test_a_disk_that_is_plugged_in_is_told_with_its_serial_number(
+    guest: Guest, host: Host, driver: str, bus: str
+) -> None:
+    before = inventory(host, "disks")["disks"].keys()
+    guest.qmp("blockdev-add", driver="null-co", size=64 << 20, **{"node-name": "extra"})
+    guest.qmp("device_add", driver=driver, id="extra", drive="extra", serial="Q-0042")
+    host.until(lambda status: status["inventory"]["disks"].keys() > before, 60)
+    disks = host.status["inventory"]["disks"]
+    (name,) = disks.keys() - before
+    assert (disks[name]["serial"], disks[name]["bus"], disks[name]["size"]) == ("Q-0042", bus, 64 << 20)
+    assert guest.text(f"lsblk -dno SERIAL /dev/{name}") == "Q-0042"
+
+
 def test_that_stack_freezes(guest: Guest, host: Host) -> None:
     guest.run(STACK, 180)
     spec = {"filesystems": {"state": "frozen", "mounts": ["/mnt/deep"]}}
@@ -182,7 +199,6 @@ def test_who_is_logged_in_where(guest: Guest, host: Host) -> None:
 def test_metrics_from_files_programs_and_collectd(guest: Guest, host: Host) -> None:
     guest.run(METRICS)
     guest.wait_until("test -S /var/run/collectd-unixsock")
-    guest.run("sleep 3")
     configure(guest)
     with again(guest, host) as later:
         later.apply({"report": {"metrics": {"every": "1s"}}})
