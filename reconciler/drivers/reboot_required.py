@@ -45,7 +45,8 @@ class RebootRequired(Source):
 
     def watches(self) -> Sequence[Watch]:
         names = [_LIST, *(os.path.basename(name) for name in _WORDS)]
-        # One descriptor for both: whatever is done in /run itself wakes us, if not for a look.
+        # One descriptor for both: what is done in /run itself wakes us, if not for a look; a quiet guest does
+        # nothing there.
         return (Folders(f"{self._root}/run", f"{self._root}/run/ostree", names=names, items=self.items),)
 
     def read(self, item: str) -> Json:
