@@ -8,6 +8,7 @@ sessions for its own greeter only; so if a session has the screen, GDM is first 
 
 import os
 import time
+from contextlib import suppress
 from typing import ClassVar
 
 from reconciler.errors import DriverError
@@ -24,6 +25,7 @@ _OVIRT = Peer("org.ovirt.vdsm.Credentials", "/org/ovirt/vdsm/Credentials", "org.
 _STATS = Peer(BUS.name, BUS.path, f"{BUS.name}.Debug.Stats")
 _LOGIN1 = "org.freedesktop.login1"
 _LOGINS = Peer(_LOGIN1, "/org/freedesktop/login1", f"{_LOGIN1}.Manager")
+_SEAT0 = Peer(_LOGIN1, "/org/freedesktop/login1/seat/seat0", f"{_LOGIN1}.Seat")
 _PROGRAMS = ("/usr/sbin/gdm3", "/usr/sbin/gdm", "/usr/bin/gdm")
 _UNIT = "gdm.service"
 _SERVICE = "gdm-ovirtcred"  # the name stands in GNOME's shell; guest_runtime/units has its rules
@@ -37,6 +39,7 @@ GREETER_S = 60.0
 # A greeter that is still starting hears nothing; one that has heard would begin anew if told again. PAM
 # begins within a second, and in some six in an emulated guest that is busy.
 _AGAIN_S = 12.0
+FRONT_S = 20.0  # from PAM's consent to the session on the screen; a second, and ten in an emulated guest
 _COMES_S = 0.5  # between looks for a greeter that listens
 _TOKEN_BYTES = 16
 
@@ -82,6 +85,8 @@ class Gdm(Facility, Way):
                 self._bus.close()  # and with it the name, which an agent of oVirt's may want
             if not grant.wait():
                 raise DriverError(f"cannot log in {entry.user}: GDM's greeter did not ask for {_SERVICE}")
+        with suppress(DriverError):  # the user was let in
+            self._see_it_in_front(entry.user)
 
     def _tell(self, words: str, grant: Grant) -> None:
         """Until the greeter has heard it, or is taking too long; nobody else on the bus hears it."""
@@ -94,6 +99,19 @@ class Gdm(Facility, Way):
                 self._bus.emit(name, _OVIRT, "UserAuthenticated", "s", words)
             if grant.begun(_AGAIN_S if names else _COMES_S):
                 return
+
+    def _see_it_in_front(self, user: str) -> None:
+        """The greeter begins the session, and GDM brings it to the front.
+
+        Who does so before leaves a greeter that cannot draw, and that begins it never.
+        """
+        ends_s = time.monotonic() + FRONT_S
+        while time.monotonic() < ends_s:
+            seat = self._bus.properties(_SEAT0, ANSWER_S)
+            name, path = seat["ActiveSession"]
+            if name and self._bus.properties(Peer(_LOGIN1, path, f"{_LOGIN1}.Session"))["Name"] == user:
+                return
+            time.sleep(_COMES_S)
 
     def _show_greeter(self) -> None:
         """Bring the greeter to the front; a new one where there is none."""

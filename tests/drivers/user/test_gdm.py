@@ -79,6 +79,7 @@ class FakeGdm:
 
     sessions: dict[str, str] = field(default_factory=lambda: {"c1": "greeter"})  # id -> class
     may_create: bool = True
+    looks: int = 0
     on_list: Callable[[], object] = lambda: None
     heard: list[tuple[Any, ...]] = field(default_factory=list)
 
@@ -88,9 +89,15 @@ class FakeGdm:
             uid = os.geteuid()
             rows = [(name, uid, "x", "seat0", f"{LOGIN1}/session/{name}") for name in self.sessions]
             return "a(susso)", ([*rows, ("9", uid, "ssh", "", f"{LOGIN1}/session/_39")],)
+        if method == "GetAll" and path.endswith("seat0"):
+            self.looks += 1
+            front = "2" if self.looks > 2 else "c1"
+            return "a{sv}", ({"ActiveSession": ("(so)", (front, f"{LOGIN1}/session/{front}"))},)
         if method == "GetAll":
             name = path.rpartition("/")[2]
-            return "a{sv}", ({"Class": ("s", self.sessions[name]), "State": ("s", "active")},)
+            kind = self.sessions.get(name, "user")
+            user = "alice" if name == "2" else "gdm"
+            return "a{sv}", ({"Class": ("s", kind), "State": ("s", "active"), "Name": ("s", user)},)
         self.heard.append((method, *body))
         return "", ()
 
@@ -126,6 +133,7 @@ def pam_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(gdm, "_AGAIN_S", 0.2)
     monkeypatch.setattr(gdm, "_COMES_S", 0.05)
     monkeypatch.setattr(gdm, "GREETER_S", 5.0)
+    monkeypatch.setattr(gdm, "FRONT_S", 5.0)
     return path
 
 
@@ -181,6 +189,7 @@ def test_lets_in_who_was_judged(manager: FakeGdm, pam_socket: str, door: Gdm) ->
         door.enter(Entry("alice", OPEN))
     assert (greeter.users, greeter.told) == (["alice"], 1)
     assert manager.heard == [("ActivateSession", "c1")]
+    assert manager.looks == 3  # till alice's session has the screen: nobody else may bring it there
 
 
 def test_asks_for_a_greeter_where_a_session_has_the_screen(
