@@ -1,16 +1,19 @@
 """A user who swaps names in a folder of hers: `swapper.py FOLDER OUTSIDE`, run as her, until it is killed.
 
 FOLDER/d is by turns a folder and a symbolic link to OUTSIDE, and FOLDER/d/x is a symbolic link to OUTSIDE/x,
-or a file of hers.
+or a file of hers. Now and then she rests for a moment, so that a race can be won too.
 """
 
 import ctypes
 import os
+import random
 import sys
+import time
 from contextlib import suppress
 
 RENAME_EXCHANGE = 2  # linux/fs.h
 AT_FDCWD = -100
+TURNS, REST_S = 100, 0.1  # as long as a write takes in an emulated guest
 
 folder, outside = sys.argv[1:]
 libc = ctypes.CDLL(None)
@@ -21,6 +24,8 @@ inside = os.open(own, os.O_RDONLY)
 turn = 0
 while True:
     turn += 1
+    if turn % TURNS == 0:
+        time.sleep(random.uniform(0, REST_S))
     libc.renameat2(AT_FDCWD, own, AT_FDCWD, link, RENAME_EXCHANGE)
     with suppress(OSError):
         os.unlink("x", dir_fd=inside)
