@@ -71,8 +71,9 @@ def places_of(guest: Guest, first: str, second: str) -> str:
 def places_of_the_password(guest: Guest) -> str:
     """As above; another word that was put everywhere is found, or the search would say nothing."""
     guest.run(PLANT)
+    found = places_of(guest, "plan", "ted-word")
     for place in ("/cmdline", "/environ", *PLANTED, "planted-in-the-journal"):
-        assert place in places_of(guest, "plan", "ted-word"), place
+        assert place in found, place
     guest.run(f"rm {' '.join(PLANTED)}; pkill -x sleeps")
     return places_of(guest, FIRST, SECOND)
 
@@ -156,7 +157,7 @@ def test_an_agent_that_dies_meanwhile_never_tries_again(guest: Guest, host: Host
     guest.run("sed -i '1i auth optional pam_faildelay.so delay=8000000' /etc/pam.d/guest-reconciler")
     generation = apply(host, PASSWORD + "x", name="bob")
     guest.wait_until(f"({FAILURES}) | grep -x 1")  # PAM now waits, as it does after a failure
-    assert places_of_the_password(guest) == ""
+    assert places_of(guest, FIRST, SECOND) == ""
     assert guest.text("pgrep -cf pam_chil[d]") == "1"  # it still has it
     signal_agent(guest, "KILL")
     with again(guest, host) as host:
@@ -188,7 +189,8 @@ def test_who_does_not_end_is_ended_in_time(guest: Guest, host: Host) -> None:
     bob = session(guest, "bob")
     scope = f"/sys/fs/cgroup/user.slice/user-1001.slice/{bob['Scope']}/cgroup.procs"
     stubborn = "exec setpriv --reuid 1001 --regid 1001 --clear-groups python3 -BIS /opt/tests/stubborn.py"
-    script = f"echo $$ >{scope}; {stubborn} /run/user/1001/stubborn"
+    # A session that ends is hung up as well.
+    script = f'echo $$ >{scope}; trap "" HUP; {stubborn} /run/user/1001/stubborn'
     guest.run(f"setsid sh -c '{script}' >/dev/null 2>&1 </dev/null &")
     guest.wait_until("test -e /run/user/1001/stubborn")
     began = time.monotonic()
