@@ -14,7 +14,9 @@ PHASES = (*AT_REST, "Converging", "Degraded", "Refused")
 # Another try would end the same: a driver, a policy or another document is wanted, or the same one anew.
 _OF_ALL = ("Unsupported", "Forbidden", "Terminal", "InvalidSpec", "OutcomeUnknown", "SecretMissing")
 _OF_TASKS = ("Failed", "Killed", "DeadlinePassed", "Stopped", "Lost")
-HOPELESS = frozenset({*_OF_ALL, *_OF_TASKS, *REFUSALS, "CredentialNeeded", "NoDoor", "LoggedOut"})
+_OF_UNITS = ("CannotEnable", "CannotReload", "GivenUp", "NotReloaded", "Protected", "WrittenTwice")
+_OF_USERS = (*REFUSALS, "CredentialNeeded", "NoDoor", "LoggedOut")
+HOPELESS = frozenset({*_OF_ALL, *_OF_TASKS, *_OF_UNITS, *_OF_USERS, "NoSuchZone"})
 
 Met = Callable[[Mapping[str, Json]], bool]
 

@@ -98,6 +98,10 @@ def test_only_news_are_told() -> None:
             for reason in ("Failed", "Killed", "DeadlinePassed", "Lost")
         ),
         pytest.param("run", "Stopped", id="Stopped"),
+        pytest.param("services", "GivenUp", id="GivenUp"),
+        pytest.param("services", "NotReloaded", id="NotReloaded"),
+        pytest.param("accounts", "Protected", id="Protected"),
+        pytest.param("clock", "NoSuchZone", id="NoSuchZone"),
         pytest.param("files", "SecretMissing", id="SecretMissing"),
         pytest.param("power", "OutcomeUnknown", id="OutcomeUnknown"),
         pytest.param("clock", "InvalidSpec", id="InvalidSpec"),
