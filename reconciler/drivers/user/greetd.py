@@ -34,6 +34,7 @@ _ENTRY_BYTES_MAX = 64 << 10  # desktop entries with all their translations have 
 _START_S = 10  # PAM and the session's start; one second, and three in an emulated guest
 _SWITCH_S = 5.0  # what comes before that: the screen's switch
 _LOOK_S = 0.1
+_NOT_BEGUN = 2  # no success, unlike that of a greeter which has ended
 _STOP_US = 30_000_000  # as greetd's own unit
 
 # Without `switch`, or the greeter that follows a session would take the screen, wherever that is by
@@ -61,7 +62,7 @@ _BEFORE = f"""\
 # Without its terminal in front it would wait, and let the user in whenever somebody brings that to the
 # front. systemd keeps this deadline, as the agent may be gone.
 _BEGUN = f"""\
-for _ in $(seq {_START_S * 10}); do [ ! -e "$3.ran" ] || exit 0; sleep 0.1; done; exit 1
+for _ in $(seq {_START_S * 10}); do [ ! -e "$3.ran" ] || exit 0; sleep 0.1; done; exit {_NOT_BEGUN}
 """
 # Unless somebody has gone elsewhere.
 _AFTER = f"""\

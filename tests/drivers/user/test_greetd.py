@@ -124,7 +124,7 @@ def test_one_that_waits_for_its_terminal_is_stopped_even_without_an_agent(
     monkeypatch.setattr(greetd, "_BEGUN", greetd._BEGUN.replace(f"seq {10 * 10}", "seq 2"))
     with pytest.raises(DriverError, match=r"cannot log in alice: greetd opened no session"):
         door.enter(Entry("alice", OPEN))
-    assert begun(unit) == 1
+    assert begun(unit) not in (0, 1)  # 1 is the greeter's, and counts as success
 
 
 def test_one_that_has_ended_is_not_waited_for(
