@@ -30,8 +30,6 @@ GREETER = "loginctl show-seat seat0 -P ActiveSession | xargs loginctl show-sessi
 NOTHING_OPENS = "! systemctl list-units --all --no-legend 'guest-reconciler-login-*' | grep -v running"
 LOGINS = "guest-reconciler-login-*"
 SEAT0 = "org.freedesktop.login1 /org/freedesktop/login1/seat/seat0 org.freedesktop.login1.Seat"
-RULES = "/etc/pam.d/guest-reconciler-lightdm"
-ASKED = "/run/asked-by-pam"
 LOCKERS = {"greetd": "swayidle", "lightdm": "xss-lock"}
 
 
@@ -153,25 +151,6 @@ def test_a_session_without_a_locker_keeps_the_screen(guest: Desktop, manager: st
         assert session(guest, "alice")["State"] == "active"
         log_in(host, "bob", replace=True)
         assert session(guest, "alice") == {}
-
-
-@pytest.mark.parametrize("manager", ["lightdm"], indirect=True)
-def test_a_login_at_a_greeter_has_a_display_and_a_switch_has_none(guest: Desktop, manager: str) -> None:
-    """What tells them apart: only for the one that has none is the agent asked."""
-    guest.run(f"sed -i '1i auth optional pam_exec.so log={ASKED} /usr/bin/env' {RULES}")
-    guest.run("systemctl restart lightdm")
-    guest.wait_until(f"grep PAM_TYPE=auth {ASKED}")  # its greeter begins with the user that it has selected
-    assert all("PAM_TTY=:" in asked for asked in asked_by_pam(guest))
-    guest.run(f"rm {ASKED}")
-    with Host(guest.channel) as host:
-        log_in(host, "alice")
-    asked = [each for each in asked_by_pam(guest) if "PAM_USER=alice" in each]
-    assert any("PAM_TTY" not in each and "PAM_RHOST" not in each for each in asked)
-
-
-def asked_by_pam(guest: Desktop) -> list[str]:
-    """The environments of what PAM has run for each login."""
-    return [each for each in guest.text(f"cat {ASKED}").split("***") if "PAM_TYPE=auth" in each]
 
 
 @pytest.mark.parametrize("manager", ["greetd"], indirect=True)
