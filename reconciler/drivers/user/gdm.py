@@ -67,8 +67,9 @@ class Gdm(Facility, Way):
         state = display_unit.state(self._bus, _UNIT)
         if state == "down":
             return ()
-        shut, starting = _obstacle(), state == "starting"
-        if starting and not shut:
+        shut = _obstacle()
+        starting = state == "starting" and not shut  # what is not installed does not come by waiting
+        if starting:
             shut = "GDM is just starting"
         return (Door(way=self.name, seat=_SEAT, graphical=True, shut=shut, opening=starting),)
 

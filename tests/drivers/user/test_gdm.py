@@ -180,6 +180,8 @@ def test_says_what_is_not_installed(unit: FakeUnit, installed: Path, door: Gdm) 
     assert door.doors() == (replace(OPEN, shut="PAM's module pam_python is not installed (libpam-python)"),)
     (installed / "gdm-ovirtcred").write_text("auth required pam_ovirt_cred.so\n")
     assert "does not name pam-token" in door.doors()[0].shut
+    unit.state = "activating"
+    assert not door.doors()[0].opening
     (installed / "gdm-ovirtcred").unlink()
     assert "does not name pam-token" in door.doors()[0].shut
 
