@@ -1,4 +1,4 @@
-"""Power for real: off, restarts that happen once, and power cuts around them."""
+"""Power for real: off, a restart and a sleep that happen once, and what stands in their way."""
 
 import time
 
@@ -34,38 +34,6 @@ def test_a_token_reboots_once(guest: Guest, host: Host) -> None:
         later.converge({**REBOOT, "hostname": "web-01"})
         time.sleep(STILL_S)
     assert len(guest.boots()) == 2
-
-
-@pytest.mark.parametrize(
-    "delay_s",
-    [
-        pytest.param(0.0, id="as the document is sent"),
-        pytest.param(0.05, id="as it is stored"),
-        pytest.param(0.3, id="as the token is recorded"),
-        pytest.param(1.0, id="as the guest begins to stop"),
-        pytest.param(3.0, id="as it stops"),
-    ],
-)
-def test_a_power_cut_around_a_reboot_does_not_repeat_it(guest: Guest, host: Host, delay_s: float) -> None:
-    number = host.call("spec")["generation"] + 1
-    host.send("apply", generation=number, spec=REBOOT)
-    time.sleep(delay_s)
-    guest.kill()
-    guest.start()
-    guest.wait_up()
-    with again(guest, host) as later:
-        if later.hello["generation"] < number:
-            later.apply(REBOOT, number)  # as a host would: the guest never had it
-        time.sleep(1)
-    time.sleep(1)
-    # Up again, whether or not it rebooted just now: the wish is fulfilled, and was so once.
-    with again(guest) as later:
-        later.reason("power", "InSync")
-        time.sleep(STILL_S)
-        assert later.condition("power")["reason"] == "InSync"
-    guest.wait_up()
-    first, cut = 1, 1
-    assert len(guest.boots()) in (first + cut, first + cut + 1)
 
 
 def test_a_block_inhibitor_is_respected_and_said(guest: Guest, host: Host) -> None:
