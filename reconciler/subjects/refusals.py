@@ -1,4 +1,4 @@
-"""What an act has refused lately, so that it comes last or later, and costs nothing else; pure."""
+"""What has refused to be changed lately, and so comes last or later; pure."""
 
 from typing import Generic, TypeVar
 

@@ -1,7 +1,7 @@
 """What is read when, what is worth telling, and what one failing item costs the others."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.documents import read
 from reconciler.drivers import (
     collectd,
     docker,
@@ -22,7 +21,7 @@ from reconciler.drivers import (
     systemd1,
     udisks2,
 )
-from reconciler.errors import DriverError, InvalidSpec, Unsupported
+from reconciler.errors import DriverError, Unsupported
 from reconciler.resource import Cancellable, Json, Past, Watch, Watching
 from reconciler.resources import report
 from reconciler.resources.report import (
@@ -145,54 +144,6 @@ def judged(kind: Report, desired: Desired) -> tuple[bool, str, str]:
     verdict = Report.verdict(desired, kind.observe(desired, Past()), ())
     assert verdict.failed is not verdict.ready, "the guest is degraded by it"
     return verdict.ready, verdict.reason, verdict.message
-
-
-# How it is written
-
-
-@pytest.mark.parametrize(
-    ("written", "items"),
-    [
-        pytest.param(
-            "[memory, nics]",
-            {"memory": Ask(every_s=10, threshold=0.01), "nics": Ask(every_s=60, threshold=0.05)},
-            id="short",
-        ),
-        pytest.param(
-            "{memory: {every: 5s, threshold: 2.5}, apps: {every: 10m}}",
-            {"memory": Ask(every_s=5, threshold=0.025), "apps": Ask(every_s=600)},
-            id="long",
-        ),
-        pytest.param("{os: {}, enforce: once}", {"os": Ask(every_s=3600)}, id="with a word for every kind"),
-    ],
-)
-def test_written(written: str, items: Mapping[str, Ask]) -> None:
-    (document,) = read(f"report: {written}")
-    assert Report.parse(document.normal["report"]) == Desired(items=items)
-
-
-@pytest.mark.parametrize(
-    "written",
-    [
-        pytest.param("[memroy]", id="unknown item"),
-        pytest.param("[]", id="nothing"),
-        pytest.param("{memory: {every: 500ms}}", id="below a second"),
-        pytest.param("{memory: {every: 2d}}", id="above a day"),
-        pytest.param("{memory: {threshold: 101}}", id="more than the whole"),
-        pytest.param("{os: {threshold: 1}}", id="a threshold for what has none"),
-    ],
-)
-def test_refused(written: str) -> None:
-    with pytest.raises(InvalidSpec):
-        read(f"report: {written}")
-
-
-def test_every_item_of_the_contract_is_there_and_no_other() -> None:
-    contract = (
-        "memory swap nics apps os kernel hostname fqdn timezone filesystems disks cpus load users "
-        "sessions services metrics pressure reboot sockets smart containers"
-    )
-    assert set(KEPT) == set(contract.split())
 
 
 # When it is read
