@@ -114,6 +114,8 @@ def _hand_over(ours: socket.socket, secret: Secret, ends_s: float) -> None:
     for end in (b"\n", b"\r"):  # what editors leave is no part of a password
         size -= secret.data.endswith(end, 0, size)
     _send(ours, ends_s, size.to_bytes(_LENGTH_BYTES, "big"))
+    if not size:
+        return  # it has all of it, and may have answered and gone by now
     with memoryview(secret.data) as whole:  # not joined with the length, which would be another copy
         _send(ours, ends_s, whole[:size])
 
