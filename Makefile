@@ -110,8 +110,8 @@ install:
 	install -m 644 guest_runtime/pam_token.py '$(DESTDIR)$(PREFIX)/lib/guest-reconciler/pam-token.py'
 	install -D -m 644 guest_runtime/units/dbus.conf \
 	    '$(DESTDIR)/usr/share/dbus-1/system.d/guest-reconciler.conf'
-	# One of oVirt's agent stays.
-	test -e '$(DESTDIR)/etc/pam.d/gdm-ovirtcred' || { \
+	# One of oVirt's agent stays; ours is renewed.
+	test -e '$(DESTDIR)/etc/pam.d/gdm-ovirtcred' && ! grep -q guest-reconciler/pam-token '$(DESTDIR)/etc/pam.d/gdm-ovirtcred' || { \
 	    sed 's|@PREFIX@|$(PREFIX)|' guest_runtime/units/pam-gdm.in >build/pam-gdm.$$$$ && \
 	    install -D -m 644 build/pam-gdm.$$$$ '$(DESTDIR)/etc/pam.d/gdm-ovirtcred' && rm build/pam-gdm.$$$$; }
 	# For LightDM: its own rules of PAM with a question before them, and that it is to take those.
@@ -142,6 +142,8 @@ uninstall:
 	# The rules of PAM stay: a LightDM that runs asks for them until it is started anew.
 	rm -f '$(DESTDIR)/usr/share/lightdm/lightdm.conf.d/60-guest-reconciler.conf'
 	rm -f '$(DESTDIR)/usr/share/dbus-1/system.d/guest-reconciler.conf'
+	! grep -qs guest-reconciler/pam-token '$(DESTDIR)/etc/pam.d/gdm-ovirtcred' || \
+	    rm -f '$(DESTDIR)/etc/pam.d/gdm-ovirtcred'
 	rm -rf '$(DESTDIR)$(PREFIX)/lib/guest-reconciler'
 	rm -f '$(DESTDIR)$(SYSTEM)/systemd/system/guest-reconciler.service'
 	rm -f '$(DESTDIR)$(SYSTEM)/udev/rules.d/60-guest-reconciler.rules'

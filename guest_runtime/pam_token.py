@@ -12,15 +12,16 @@ from typing import Any
 
 SOCKET = "/run/guest-reconciler/pam.sock"
 SERVICE = "gdm-ovirtcred"
+SEAT = "seat0"  # the only one that has this door
 _ANSWER_S = 2.0  # the agent answers in a millisecond
 
 
 def pam_sm_authenticate(pamh: Any, _flags: int, _argv: list[str], path: str = SOCKET) -> int:
     """PAM_SUCCESS with the user set, or PAM_AUTH_ERR and nothing changed."""
-    # A screen that is to be unlocked asks for who is there; the permission is for a new session.
-    if pamh.user:
+    # A screen that is to be unlocked asks for who is there; the permission is for a new session. GDM names
+    # the seat before it asks, and another seat's greeter, or a remote one, may have heard the token too.
+    if pamh.user or pamh.rhost or pamh.env.get("XDG_SEAT") != SEAT:
         return int(pamh.PAM_AUTH_ERR)
-    _agreed(path, {"user": "", "service": SERVICE})  # that the greeter has heard, and is not to be told again
     reply = pamh.conversation(pamh.Message(pamh.PAM_PROMPT_ECHO_OFF, "Token?"))
     token, _, user = str(reply.resp or "").partition(":")
     if not user or not _agreed(path, {"user": user, "service": SERVICE, "token": token}):

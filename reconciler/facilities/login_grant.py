@@ -29,6 +29,7 @@ from reconciler.errors import DriverError
 SOCKET = "/run/guest-reconciler/pam.sock"
 VALID_S = 5.0  # a greeter needs one second; an emulated one three
 QUESTION_BYTES_MAX = 4096  # two names
+_ASKING_MAX = 128  # at once; one too many is turned away, and it may be the right one
 _QUESTION_S = 1.0  # it comes in one write
 _UCRED = struct.Struct("3i")  # pid, uid, gid; see SO_PEERCRED in unix(7)
 
@@ -42,7 +43,7 @@ class Grant:
         """With a token, who asks has to know it."""
         self._user, self._service, self._token, self._path = user, service, token, path
         self._valid_s, self._ends_s = valid_s, 0.0
-        self._begun, self._used = threading.Event(), threading.Event()
+        self._used = threading.Event()
         self._listener = socket.socket(socket.AF_UNIX)
         self._end, self._ended = os.pipe2(os.O_CLOEXEC)
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -55,7 +56,7 @@ class Grant:
                 os.unlink(self._path)  # of an agent that was killed
             self._listener.bind(self._path)
             os.chmod(self._path, 0o600)
-            self._listener.listen(4)
+            self._listener.listen(_ASKING_MAX)
             self._ends_s = time.monotonic() + self._valid_s
             self._thread.start()
         except (OSError, RuntimeError) as error:  # the latter where no more threads can be had
@@ -77,13 +78,12 @@ class Grant:
     def used(self) -> bool:
         return self._used.is_set()
 
-    def begun(self, within_s: float) -> bool:
-        """Until the service has asked for the first time, or so long; whether it has, whatever the answer."""
-        return self._begun.wait(within_s)
+    def left_s(self) -> float:
+        return max(0.0, self._ends_s - time.monotonic())
 
-    def wait(self) -> bool:
-        """Until it is used or has expired; whether it was used."""
-        return self._used.wait(max(0.0, self._ends_s - time.monotonic()))
+    def wait(self, within_s: float = threading.TIMEOUT_MAX) -> bool:
+        """Until it is used or has expired, or so long; whether it was used."""
+        return self._used.wait(min(within_s, self.left_s()))
 
     def _serve(self) -> None:
         with self._listener as listener:  # who asks later is refused at once
@@ -111,8 +111,6 @@ class Grant:
             words = [asked["user"], asked["service"], asked.get("token", "")]
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return False
-        if words[1] == self._service:
-            self._begun.set()
         return words == [self._user, self._service, self._token] and time.monotonic() < self._ends_s
 
 

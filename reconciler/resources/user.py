@@ -142,7 +142,7 @@ class User(Resource[Desired, Observed, Facility], kind="user"):
     enforce = "once"
     several = True
     earliest = Phase.LEAVE
-    act_deadline_s: ClassVar[float] = 105.0  # a session that ends 65 s, a door and its session 100 s
+    act_deadline_s: ClassVar[float] = 115.0  # a session that ends 65 s, a door and its session 100 s
     short: ClassVar[Rules] = {
         "type": "string",
         "regex": r"[A-Za-z0-9_][A-Za-z0-9_.@+-]* logged-(?:in|out)",

@@ -29,6 +29,8 @@ class FakePam:
 
     answer: str | None = "t0ken:alice"
     user: str | None = None
+    rhost: str | None = None
+    env: dict[str, str] = field(default_factory=lambda: {"XDG_SEAT": "seat0"})
     heard: list[Prompt] = field(default_factory=list)
 
     Message: ClassVar[type[Prompt]] = Prompt
@@ -50,7 +52,6 @@ def path(tmp_path: Path) -> str:
 def test_the_token_becomes_the_user_once(path: str) -> None:
     pam = FakePam()
     with Grant("alice", SERVICE, "t0ken", path=path) as grant:
-        assert not grant.begun(0)
         assert authenticate(pam, path) == pam.PAM_SUCCESS
         assert (pam.user, grant.used) == ("alice", True)
         assert [message.style for message in pam.heard] == [pam.PAM_PROMPT_ECHO_OFF]
@@ -73,16 +74,23 @@ def test_any_other_answer_lets_nobody_in(path: str, answer: str | None) -> None:
     pam = FakePam(answer)
     with Grant("alice", SERVICE, "t0ken", path=path) as grant:
         assert authenticate(pam, path) == pam.PAM_AUTH_ERR
-        assert grant.begun(0)  # so the greeter is not told again
         assert not grant.used
     assert pam.user is None
 
 
-def test_unlocks_no_screen(path: str) -> None:
-    pam = FakePam(user="alice")
+@pytest.mark.parametrize(
+    "pam",
+    [
+        pytest.param(FakePam(user="alice"), id="a screen that is to be unlocked"),
+        pytest.param(FakePam(env={"XDG_SEAT": "seat1"}), id="another seat"),
+        pytest.param(FakePam(env={}), id="no seat"),
+        pytest.param(FakePam(rhost="192.0.2.1"), id="another host"),
+    ],
+)
+def test_nobody_else_uses_a_token_that_he_has_heard(path: str, pam: FakePam) -> None:
     with Grant("alice", SERVICE, "t0ken", path=path) as grant:
         assert authenticate(pam, path) == pam.PAM_AUTH_ERR
-        assert not grant.begun(0)
+        assert not grant.used
     assert pam.heard == []
 
 

@@ -9,7 +9,7 @@ sessions for its own greeter only; so if a session has the screen, GDM is first 
 import os
 import time
 from contextlib import suppress
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from reconciler.errors import DriverError
 from reconciler.facilities import display_unit
@@ -30,7 +30,10 @@ _PROGRAMS = ("/usr/sbin/gdm3", "/usr/sbin/gdm", "/usr/bin/gdm")
 _UNIT = "gdm.service"
 _SERVICE = "gdm-ovirtcred"  # the name stands in GNOME's shell; guest_runtime/units has its rules
 _RULES = f"/etc/pam.d/{_SERVICE}"
+_GREETS = "gdm-launch-environment"  # PAM's service for greeters
 _OURS = "pam-token"  # the module that those rules name
+_RULES_CHARS_MAX = 1 << 16
+_PAM, _INCLUDED = ("/etc/pam.d", "/usr/lib/pam.d", "/usr/etc/pam.d"), "gdm-password"
 _FOLDERS = ("/usr/lib", "/usr/lib64", "/lib", "/lib64")
 _MODULE = "security/pam_python.so"
 _SEAT = "seat0"  # GDM asks for a new greeter there only
@@ -42,6 +45,12 @@ _AGAIN_S = 12.0
 FRONT_S = 20.0  # from PAM's consent to the session on the screen; a second, and ten in an emulated guest
 _COMES_S = 0.5  # between looks for a greeter that listens
 _TOKEN_BYTES = 16
+
+
+class _Greeter(NamedTuple):
+    id: str
+    uid: int
+    active: bool
 
 
 class Gdm(Facility, Way):
@@ -80,25 +89,29 @@ class Gdm(Facility, Way):
                 self._show_greeter()
                 self._tell(f"{token}:{entry.user}", grant)
             except DriverError as error:
-                if not grant.begun(0):  # else somebody may be let in, whatever went wrong with the rest
+                if not grant.used:  # else the user was let in, whatever went wrong with the rest
                     raise DriverError(f"cannot log in {entry.user}: {error}") from error
             finally:
                 self._bus.close()  # and with it the name, which an agent of oVirt's may want
-            if not grant.wait():
+            if not grant.used:
                 raise DriverError(f"cannot log in {entry.user}: GDM's greeter did not ask for {_SERVICE}")
         with suppress(DriverError):  # the user was let in
             self._see_it_in_front(entry.user)
 
     def _tell(self, words: str, grant: Grant) -> None:
-        """Until the greeter has heard it, or is taking too long; nobody else on the bus hears it."""
-        self._bus.own(_OVIRT.name)
-        ends_s = time.monotonic() + GREETER_S
-        while time.monotonic() < ends_s:
+        """Until the greeter has used it, or is taking too long; nobody else on the bus hears it.
+
+        Only while the greeter has the screen: who took it meanwhile may have unlocked.
+        """
+        while grant.left_s():
             greeter = self._greeter()
-            names = self._listeners(greeter[1]) if greeter else []
+            names = self._listeners(greeter.uid) if greeter and greeter.active else []
+            self._bus.own(_OVIRT.name)  # again, should the connection be a new one
+            if grant.used:
+                return
             for name in names:
                 self._bus.emit(name, _OVIRT, "UserAuthenticated", "s", words)
-            if grant.begun(_AGAIN_S if names else _COMES_S):
+            if grant.wait(_AGAIN_S if names else _COMES_S):
                 return
 
     def _see_it_in_front(self, user: str) -> None:
@@ -118,7 +131,7 @@ class Gdm(Facility, Way):
         """Bring the greeter to the front; a new one where there is none."""
         greeter = self._greeter()
         if greeter:
-            self._bus.call(_LOGINS, "ActivateSession", "s", greeter[0])
+            self._bus.call(_LOGINS, "ActivateSession", "s", greeter.id)
         else:
             self._bus.call(_FACTORY, "CreateTransientDisplay")
 
@@ -136,26 +149,36 @@ class Gdm(Facility, Way):
             if isinstance(found, BusError) or any(_OVIRT.path in rule for rule in found[0])
         ]
 
-    def _greeter(self) -> tuple[str, int] | None:
-        """The session of the greeter at the seat and whose it is, as a number."""
+    def _greeter(self) -> _Greeter | None:
+        """The greeter's session at the seat; the one in front where there are several."""
         (sessions,) = self._bus.call(_LOGINS, "ListSessions", timeout_s=ANSWER_S)
         at_seat = [(name, uid, path) for name, uid, _, seat, path in sessions if seat == _SEAT]
         found = self._bus.properties_of([Peer(_LOGIN1, path, f"{_LOGIN1}.Session") for *_, path in at_seat])
-        for (name, uid, _), session in zip(at_seat, found, strict=True):
-            if session and session.get("Class") == "greeter" and session.get("State") != "closing":
-                return name, uid
-        return None
+        greeters = [
+            _Greeter(name, uid, session["Active"])
+            for (name, uid, _), session in zip(at_seat, found, strict=True)
+            # Who may set its environment may call any session a greeter's, but not its service.
+            if session
+            and (session["Class"], session["Service"]) == ("greeter", _GREETS)
+            and session["State"] != "closing"
+        ]
+        return max(greeters, key=lambda greeter: greeter.active, default=None)
 
 
 def _obstacle() -> str:
     """Why GDM would not know of us; empty where it would."""
     try:
         with open(_RULES, encoding="utf-8", errors="replace") as file:
-            ours = _OURS in file.read(1 << 16)
+            rules = file.read(_RULES_CHARS_MAX).splitlines()
     except OSError:
-        ours = False
-    if not ours:
+        rules = []
+    scripts = [rule.split()[-1] for rule in rules if _OURS in rule and not rule.lstrip().startswith("#")]
+    if not scripts:
         return f"{_RULES} does not name {_OURS}"
+    if not os.path.exists(scripts[0]):
+        return f"{scripts[0]}, which {_RULES} names, is not there"
+    if not any(os.path.exists(f"{folder}/{_INCLUDED}") for folder in _PAM):
+        return f"PAM has no rules {_INCLUDED}, which {_RULES} includes"
     if not any(map(_has_module, _FOLDERS)):
         return "PAM's module pam_python is not installed (libpam-python)"
     return ""
@@ -169,4 +192,4 @@ def _has_module(folder: str) -> bool:
         inner = os.listdir(folder)
     except OSError:
         return False
-    return any(name.endswith("-gnu") and os.path.exists(f"{folder}/{name}/{_MODULE}") for name in inner)
+    return any("-linux-" in name and os.path.exists(f"{folder}/{name}/{_MODULE}") for name in inner)

@@ -23,7 +23,7 @@ from reconciler.resources.user import Way
 from reconciler.subjects.seating import Door, Entry
 from tests.bus import START_S, PrivateBus, Refusal, Reply, program
 from tests.drivers.user.display_unit import FakeUnit
-from tests.guest_runtime.test_pam_token import FakePam
+from tests.guest_runtime.test_pam_token import FakePam, authenticate
 
 WAY: Way = Gdm()  # holds the driver to its port, for the type checker
 
@@ -80,6 +80,8 @@ class FakeGdm:
     sessions: dict[str, str] = field(default_factory=lambda: {"c1": "greeter"})  # id -> class
     may_create: bool = True
     looks: int = 0
+    service: str = "gdm-launch-environment"
+    taken: bool = False  # somebody else has the screen
     on_list: Callable[[], object] = lambda: None
     heard: list[tuple[Any, ...]] = field(default_factory=list)
 
@@ -97,7 +99,9 @@ class FakeGdm:
             name = path.rpartition("/")[2]
             kind = self.sessions.get(name, "user")
             user = "alice" if name == "2" else "gdm"
-            return "a{sv}", ({"Class": ("s", kind), "State": ("s", "active"), "Name": ("s", user)},)
+            texts = {"Class": kind, "State": "active", "Name": user, "Service": self.service}
+            facts = {"Active": ("b", not self.taken)}
+            return "a{sv}", ({key: ("s", text) for key, text in texts.items()} | facts,)
         self.heard.append((method, *body))
         return "", ()
 
@@ -141,7 +145,11 @@ def pam_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A guest's PAM: our rules, and the module among those of its architecture."""
     rules, folder = tmp_path / "gdm-ovirtcred", tmp_path / "lib/x86_64-linux-gnu/security"
-    rules.write_text("auth requisite pam_python.so /usr/lib/guest-reconciler/pam-token.py\n")
+    script = tmp_path / "pam-token.py"
+    script.touch()
+    rules.write_text(f"# rules\nauth requisite pam_python.so {script}\n")
+    (tmp_path / "gdm-password").touch()
+    monkeypatch.setattr(gdm, "_PAM", (str(tmp_path),))
     folder.mkdir(parents=True)
     (folder / "pam_python.so").touch()
     monkeypatch.setattr(gdm, "_RULES", str(rules))
@@ -178,6 +186,12 @@ def test_waits_for_one_that_is_about_to_run(
 def test_says_what_is_not_installed(unit: FakeUnit, installed: Path, door: Gdm) -> None:
     (installed / "lib/x86_64-linux-gnu/security/pam_python.so").unlink()
     assert door.doors() == (replace(OPEN, shut="PAM's module pam_python is not installed (libpam-python)"),)
+    (installed / "gdm-password").unlink()
+    assert "PAM has no rules gdm-password" in door.doors()[0].shut
+    (installed / "pam-token.py").unlink()
+    assert "pam-token.py, which" in door.doors()[0].shut
+    (installed / "gdm-ovirtcred").write_text("#auth requisite pam_python.so /usr/lib/pam-token.py\n")
+    assert "does not name pam-token" in door.doors()[0].shut
     (installed / "gdm-ovirtcred").write_text("auth required pam_ovirt_cred.so\n")
     assert "does not name pam-token" in door.doors()[0].shut
     unit.state = "activating"
@@ -215,6 +229,36 @@ def test_waits_until_the_greeter_listens(
         manager.on_list = lambda: (next(looks, None) or (lambda: None))()
         door.enter(Entry("alice", OPEN))
     assert (greeter.users, greeter.told) == (["alice"], 1)
+
+
+@pytest.mark.parametrize(
+    "manager_says",
+    [
+        pytest.param({"taken": True}, id="somebody has taken the screen meanwhile"),
+        pytest.param({"service": "login"}, id="a session that only calls itself a greeter's"),
+    ],
+)
+def test_tells_nobody_but_a_greeter_that_has_the_screen(
+    manager: FakeGdm,
+    pam_socket: str,
+    door: Gdm,
+    monkeypatch: pytest.MonkeyPatch,
+    manager_says: dict[str, Any],
+) -> None:
+    monkeypatch.setattr(gdm, "GREETER_S", 0.5)
+    vars(manager).update(manager_says)
+    with closing(Greeter(pam_socket)) as greeter:
+        with pytest.raises(DriverError, match="did not ask"):
+            door.enter(Entry("alice", OPEN))
+        assert greeter.told == 0
+
+
+def test_who_asks_without_the_token_changes_nothing(manager: FakeGdm, pam_socket: str, door: Gdm) -> None:
+    """Any user can have GDM begin the service, and answer what he likes."""
+    manager.on_list = lambda: Path(pam_socket).exists() and authenticate(FakePam("guess:alice"), pam_socket)
+    with closing(Greeter(pam_socket, deaf_to=1)) as greeter:
+        door.enter(Entry("alice", OPEN))
+    assert (greeter.users, greeter.told) == (["alice"], 2)
 
 
 def test_gives_the_name_back(manager: FakeGdm, pam_socket: str, door: Gdm) -> None:
