@@ -180,7 +180,8 @@ def obstacle(desired: Desired, observed: Observed) -> Verdict | None:
     shut = _shut(desired, observed)
     if shut and shut.failed:
         return shut
-    if desired.credential and not observed.secret and not observed.judged:
+    spent = _is_judged(desired, observed) or not observed.secret
+    if desired.credential and spent and not observed.judged:
         return Verdict(False, "SecretMissing", _gone(desired, observed, shut), failed=True)
     return shut
 
@@ -189,6 +190,12 @@ def _deeds(desired: Desired, observed: Observed) -> list[Deed]:
     """What is known of this very login, the last first: of the login itself, and of the judgement."""
     tokens = (token_of(act, desired, observed) for act in ("login", "judge"))
     return [observed.deeds[token] for token in tokens if token in observed.deeds and not desired.always]
+
+
+def _is_judged(desired: Desired, observed: Observed) -> bool:
+    """Whether PAM was asked for this very login, which is done once: not again with a credential given anew."""
+    deed = observed.deeds.get(token_of("judge", desired, observed))
+    return deed is not None and deed.state == "done"
 
 
 def _tried(desired: Desired, observed: Observed) -> Verdict | None:
@@ -217,7 +224,9 @@ def _gone(desired: Desired, observed: Observed, shut: Verdict | None) -> str:
     elif shut:
         why = shut.message
     gone = f"the credential of {desired.name} is used or too old"
-    return f"{gone}{f' ({why})' if why else ''}: apply the document again"
+    anew = desired.token and _is_judged(desired, observed)
+    advice = f"write another token than {desired.token}" if anew else "apply the document again"
+    return f"{gone}{f' ({why})' if why else ''}: {advice}"
 
 
 def _shut(desired: Desired, observed: Observed) -> Verdict | None:

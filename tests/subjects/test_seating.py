@@ -27,6 +27,7 @@ SCREEN = Door(way="greetd", seat="seat0", graphical=True)
 ALICE = Login(id="2", user="alice", seat="seat0", tty="tty2", active=True)
 BOB = Login(id="3", user="bob", seat="seat0", tty="tty1", active=True)
 IN = Desired(name="alice", state="logged-in", credential=True, seat="seat0")
+NAMED = replace(IN, token="t")
 KIOSK = replace(IN, credential=False)
 NO_SESSIONS = replace(SCREEN, shut="there is no session in it")
 STARTING = replace(SCREEN, shut="starts", opening=True)
@@ -189,6 +190,7 @@ def test_login_of(desired: Desired, found: str | None) -> None:
         ),
         pytest.param(IN, seen(doors=(STARTING,)), "greetd at seat0: starts", id="a door"),
         pytest.param(IN, seen(BOB), "too old: apply", id="nothing known"),
+        pytest.param(NAMED, seen(), "too old: apply", id="a token that is not spent"),
     ],
 )
 def test_what_kept_a_login_until_its_credential_was_gone(
@@ -198,6 +200,24 @@ def test_what_kept_a_login_until_its_credential_was_gone(
     assert verdict is not None
     assert verdict.reason == "SecretMissing"
     assert why in verdict.message
+
+
+@pytest.mark.parametrize(
+    ("desired", "act", "advice"),
+    [
+        pytest.param(NAMED, "judge:t", "write another token than t", id="its token"),
+        pytest.param(IN, "judge@7", "apply the document again", id="its generation"),
+    ],
+)
+def test_a_credential_given_anew_is_of_no_use_where_pam_was_asked(
+    desired: Desired, act: str, advice: str
+) -> None:
+    observed = seen(BOB, deeds=tried("done", token=act))
+    verdict = obstacle(desired, observed)
+    assert verdict is not None
+    assert (verdict.reason, verdict.failed) == ("SecretMissing", True)
+    assert verdict.message.endswith(f"has not locked): {advice}")
+    assert obstacle(desired, replace(observed, judged=True)) is None
 
 
 def test_who_is_kept_logged_in_is_looked_at_again_after_the_rest() -> None:
