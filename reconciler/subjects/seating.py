@@ -193,7 +193,7 @@ def _deeds(desired: Desired, observed: Observed) -> list[Deed]:
 
 
 def _is_judged(desired: Desired, observed: Observed) -> bool:
-    """Whether PAM was asked for this very login, which is done once: not again with a credential given anew."""
+    """Whether PAM was asked for this very login: not to be done again with a credential given anew."""
     deed = observed.deeds.get(token_of("judge", desired, observed))
     return deed is not None and deed.state == "done"
 
