@@ -239,7 +239,7 @@ def _running(want: Want, unit: Unit, observed: Observed) -> Iterator[Found]:
     elif unit.active == "inactive" and unit.on_call:
         yield Said("note", f"{short_name(unit.id)} waits for {', '.join(unit.on_call)}")
     elif unit.passing:
-        yield _passed(unit, observed)
+        yield _passed(want, unit, observed)
     elif "start" not in unit.can and not freed:
         words = f"{short_name(unit.id)} cannot be started by hand: other units start it"
         yield Said("trouble", words, "NotStarted")
@@ -254,9 +254,18 @@ def _restless(unit: Unit, observed: Observed) -> Said:
     return Said("trouble", words[:_CHARS_MAX], "Restarting")
 
 
-def _passed(unit: Unit, observed: Observed) -> Found:
+def _restarted(want: Want, unit: Unit, observed: Observed) -> bool:
+    """Whether it was surely restarted in this boot; systemd forgets it."""
+    deed = observed.deeds.get(deed_of("restart", unit, want.restart))
+    return deed is not None and deed.state == "done" and deed.boot_id == observed.boot_id
+
+
+def _passed(want: Want, unit: Unit, observed: Observed) -> Found:
     """A oneshot that does not stay active: it runs once in each boot, unless somebody had it run."""
     token = deed_of("start", unit, observed.boot_id)
+    begun = observed.spent(token) and observed.deeds[token].state == "begun"
+    if unit.active == "inactive" and begun and not (unit.ran or _restarted(want, unit, observed)):
+        return Said("unknown", f"whether {short_name(unit.id)} was started in this boot is not known")
     if unit.active == "inactive" and (unit.ran or observed.spent(token)):
         return Said("note", f"{short_name(unit.id)} has run")
     if observed.spent(token):

@@ -239,6 +239,19 @@ def test_after_a_restart_that_failed_it_is_started() -> None:
     assert steps(RESTART, seen(FAILED, deeds=deed(RESTARTED))) == [("start", "web.service")]
 
 
+def test_whether_a_oneshot_has_run_is_not_known_where_its_start_is_not() -> None:
+    begun = deed(RAN, "begun")
+    assert said(RUNNING, seen(ONCE, deeds=begun)) == [
+        ("unknown", "whether web was started in this boot is not known")
+    ]
+    assert said(RUNNING, seen(replace(ONCE, ran=True), deeds=begun)) == [("note", "web has run")]
+    assert steps(RESTART, seen(ONCE, deeds=begun)) == [("restart", "web.service")]
+    restarted = begun | deed(RESTARTED)
+    assert said(RESTART, seen(ONCE, deeds=restarted)) == [("note", "web has run")]
+    elsewhere = begun | {RESTARTED: Deed("done", "another boot", 1)}
+    assert [what for what, _ in said(RESTART, seen(ONCE, deeds=elsewhere))] == ["unknown"]
+
+
 def test_a_oneshot_that_failed_is_not_run_again_in_this_boot() -> None:
     failed = seen(replace(FAILED, passing=True), deeds=deed(RAN), logs={"web.service": ("disk full",)})
     assert steps(RUNNING, failed) == []
