@@ -226,7 +226,10 @@ class Systemd1(Commands):
         try:
             self._bus.call(_MANAGER, "StartTransientUnit", "ssa(sv)a(sa(sv))", *arguments, timeout_s=_START_S)
         except NoAnswer:
-            self._unanswered = {id: boot_clock_s()}  # it may have begun, or may yet; the next looks tell
+            # It may have begun, or may yet; the next looks tell.
+            now_s = boot_clock_s()
+            recent = {id: at_s for id, at_s in self._unanswered.items() if now_s < at_s + _BEGIN_S}
+            self._unanswered = {**recent, id: now_s}
         except BusError as error:
             if error.name != _UNIT_EXISTS:
                 raise DriverError(f"cannot run {task.name}: {error}") from error
