@@ -61,6 +61,9 @@ def _content(path: str, folders: Iterable[str]) -> bytes:
         raise OSError(EACCES, why)
     # Of a pipe or a terminal, nothing would be left where it has to be sent once more.
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+        # Who may write in the folder may have put a link in the place of one on the way meanwhile.
+        if os.path.realpath(f"/proc/self/fd/{file.fileno()}") != path:
+            raise OSError(EACCES, "it was moved as it was opened")
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(EINVAL, "it is no regular file")
         return file.read(SECRET_BYTES_MAX + 1)

@@ -64,6 +64,27 @@ def test_what_lies_elsewhere_is_not_sent_unless_its_folder_is_named(tmp_path: Pa
     assert read_secrets(theirs, str(site), str(mine))["door"]["credential"] == b64encode(b"mine").decode()
 
 
+def test_a_folder_that_is_swapped_for_a_link_as_a_file_is_opened_leads_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, mine = tmp_path / "site", tmp_path / "mine"
+    for folder in (site / "secrets", mine):
+        folder.mkdir(parents=True)
+        (folder / "key").write_text(folder.name)
+    opens = os.open
+
+    def swapped(path: str, flags: int) -> int:
+        if path.endswith("key"):
+            (site / "secrets").rename(site / "away")
+            (site / "secrets").symlink_to(mine)
+        return opens(path, flags)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", swapped)
+        with pytest.raises(InvalidSpec, match="cannot read secrets/key: it was moved"):
+            read_secrets(document(site, "secrets/key"))
+
+
 def test_from_standard_input_it_begins_where_we_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "door").write_text("open")
     monkeypatch.chdir(tmp_path)
