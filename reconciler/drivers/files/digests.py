@@ -13,7 +13,7 @@ from reconciler.subjects.file_states import CONTENT_BYTES_MAX, digest_of
 _PIECE_BYTES = 64 << 10
 _PIECES_MAX = CONTENT_BYTES_MAX // _PIECE_BYTES + 1
 _KNOWN_S = 300.0  # half a slow pass: what is written through a mapping (mmap(2)) may keep its times
-_SETTLED_S = 1.0  # what is written within one tick of the kernel's clock has one time
+_SETTLED_S = 2.5  # what is written within one tick has one time; the longest are those of vfat, 2 s
 
 _Mark = tuple[int, ...]
 

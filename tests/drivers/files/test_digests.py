@@ -21,7 +21,7 @@ class Reads:
         self.path = path
         self.count = 0
         self.now_s = 1000.0
-        self.after_s = 2.0  # since the last change
+        self.after_s = 3.0  # since the last change
         monkeypatch.setattr(digests, "_read", self._read)
         clock = SimpleNamespace(
             monotonic=lambda: self.now_s, time=lambda: path.stat().st_ctime + self.after_s
@@ -74,7 +74,12 @@ def test_is_read_again_after_a_while_and_when_another_path_was_kept(reads: Reads
 
 
 @pytest.mark.parametrize(
-    "after_s", [pytest.param(0.5, id="just now"), pytest.param(-60, id="the clock was set back")]
+    "after_s",
+    [
+        pytest.param(0.5, id="just now"),
+        pytest.param(2.0, id="a tick of vfat"),
+        pytest.param(-60, id="the clock was set back"),
+    ],
 )
 def test_what_may_change_within_the_same_tick_is_not_remembered(reads: Reads, after_s: float) -> None:
     known, reads.after_s = Digests(), after_s
