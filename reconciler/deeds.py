@@ -14,7 +14,10 @@ KIND_MAX = 2048  # of all acts of a kind, half a KiB of memory each; a document 
 
 
 def remember(deeds: Mapping[str, Deed], fresh: str, normal: Json, past: Past) -> dict[str, Deed]:
-    """What is left of a kind's deeds after `fresh`; more than KIND_MAX where the document means them all.
+    """What is left of a kind's deeds, `fresh` being the newest; it need not be one of them yet.
+
+    More than KIND_MAX only where each is the newest of its act and target, and its token is in the document.
+    A target may stand there by another name, so by its name alone none of those is dropped.
 
     `normal` is what the document in force says of the kind, and `past` is that of the kind.
     """
@@ -22,14 +25,17 @@ def remember(deeds: Mapping[str, Deed], fresh: str, normal: Json, past: Past) ->
     alike = [deed for deed in left if act_of(deed) == act_of(fresh)]
     if len(alike) <= ALIKE_MAX and len(left) <= KIND_MAX:
         return left
-    words = {*_words(normal), str(past.generation), str(past.in_force), past.boot_id}
+    tokens = {*_words(normal)}
+    words = tokens | {str(past.generation), str(past.in_force), past.boot_id}
     for deed in alike[:-ALIKE_MAX]:
         if not _ends_in(deed, words):
             del left[deed]
     newest = {act_of(deed): deed for deed in left}.values()
     kept = {fresh, *(deed for deed in newest if _is_of_one(deed, words))}
-    for means in (_ends_in, _is_all_in):
-        _thin(left, lambda deed, means=means: deed in kept or means(deed, words))  # type: ignore[misc]
+    _thin(left, lambda deed: deed in kept or _ends_in(deed, words))
+    last = {*{_aim(deed, words): deed for deed in left}.values()}
+    _thin(left, lambda deed: deed in kept or deed in last)
+    _thin(left, lambda deed: deed in kept or _ends_in(deed, tokens) or _is_all_in(deed, words))
     return left
 
 
@@ -54,6 +60,12 @@ def _splits(deed: str, words: set[str]) -> Iterator[str]:
     """What stands between the act and a token, for each of its ends that is a word."""
     first = next(_marks(deed), len(deed))
     return (deed[first + 1 : place] for place in _marks(deed) if deed[place + 1 :] in words)
+
+
+def _aim(deed: str, words: set[str]) -> tuple[str, str]:
+    """Its act and target, whatever the token; the whole of it where there is no target, or a generation."""
+    target = next(_splits(deed, words), "")
+    return (act_of(deed), target) if target and not target.isdigit() else (deed, "")
 
 
 def _ends_in(deed: str, words: set[str]) -> bool:

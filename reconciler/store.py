@@ -190,10 +190,15 @@ class Store:
                 f"cannot begin {token}: whether it was done before is not known, "
                 "since state.json was unreadable; look at state.json.broken and remove it"
             )
-        if self.past(kind).spent(token):
+        past = self.past(kind)
+        if past.spent(token):
             raise DriverError(f"cannot begin {token}: it was begun before")
-        if len(self.past(kind).deeds) > KIND_MAX:
-            raise DriverError(f"cannot begin {token}: {KIND_MAX} tokens that the document names are spent")
+        # Those of earlier documents first: they need not stand in the way of this one.
+        if len(remember(past.deeds, token, self.spec.normal.get(kind, {}), past)) > KIND_MAX:
+            raise DriverError(
+                f"cannot begin {token}: more than {KIND_MAX} acts were done "
+                "for tokens that the document names: write others"
+            )
         self._record(kind, token, Deed("begun", self._boot_id, self.spec.generation))
         try:
             self.flush()

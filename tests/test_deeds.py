@@ -58,11 +58,24 @@ def test_a_kind_with_a_sort_for_each_name_is_bounded_too() -> None:
     assert stay == [*named[1:], *jobs[2:]]  # of carol's the newest
 
 
-def test_a_token_that_many_have_used_keeps_those_that_the_document_has_still() -> None:
-    jobs = [f"restart:job-{n}.service:v1" for n in range(KIND_MAX + 5)]
-    stay = left(["restart:nginx.service:v1", *jobs], UNITS)
+def test_what_many_did_in_this_boot_keeps_what_the_document_has_still() -> None:
+    jobs = [f"start:job-{n}.service:boot-1" for n in range(KIND_MAX + 5)]
+    stay = left(["start:nginx.service:boot-1", "restart:alias.service:v1", *jobs], UNITS)
     assert len(stay) == KIND_MAX
-    assert stay[:2] == ["restart:nginx.service:v1", jobs[6]]
+    assert stay[:3] == ["start:nginx.service:boot-1", "restart:alias.service:v1", jobs[7]]
+
+
+def test_of_counters_that_all_units_write_the_newest_of_each_unit_stays() -> None:
+    units = {"mysql": {"restart": "3"}, **{f"u{n}": {"restart": str(n)} for n in range(50)}}
+    deeds = [f"restart:u{unit}.service:{count}" for count in range(50) for unit in range(50)]
+    stay = left(["restart:mariadb.service:3", *deeds], {"units": units})
+    assert len(stay) == KIND_MAX
+    assert stay == ["restart:mariadb.service:3", *deeds[1 - KIND_MAX :]]
+
+
+def test_of_a_generation_each_target_is_its_own() -> None:
+    deeds = [f"write@7:/etc/{n}" for n in range(KIND_MAX + 1)]
+    assert left(deeds, {f"/etc/{n}": {} for n in range(KIND_MAX + 1)}) == deeds
 
 
 def test_all_that_the_document_names_stays_whatever_the_bound() -> None:

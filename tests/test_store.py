@@ -192,9 +192,24 @@ def test_more_than_can_be_remembered_is_not_begun(monkeypatch: pytest.MonkeyPatc
     store.keep(written(1, bell={"ring": ["1", "2", "3", "4"]}))
     for number in (1, 2, 3):
         store.begin("bell", f"ring:{number}")
-    with pytest.raises(DriverError, match="cannot begin ring:4: 2 tokens that the document names are spent"):
+    with pytest.raises(DriverError, match="cannot begin ring:4: more than 2 acts were done for tokens"):
         store.begin("bell", "ring:4")
     assert store.past("bell").spent("ring:1")
+    store.keep(written(9, bell={"ring": ["5"]}))  # what it names no more is in nobody's way
+    store.begin("bell", "ring:5")
+    assert list(store.past("bell").deeds) == ["ring:3", "ring:5"]
+
+
+def test_units_that_count_do_not_stand_in_each_others_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reconciler.deeds.KIND_MAX", 6)
+    monkeypatch.setattr("reconciler.store.KIND_MAX", 6)
+    store = Store(MemoryDisk(), "boot-1")
+    for count in range(1, 9):
+        counts = {name: {"ring": str(count + place)} for place, name in enumerate("abc")}
+        store.keep(written(count, bell=counts))
+        for name, said in counts.items():
+            store.begin("bell", f"ring:{name}.bell:{said['ring']}")
+    assert len(store.past("bell").deeds) == 6
 
 
 LIT, DARK = {"lit": True}, {"lit": False}
