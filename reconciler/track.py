@@ -136,7 +136,8 @@ class Track:
         self.not_before_s = now_s + max(WAKE_GAP_S, left_s / LOOKS_SHARE)
 
     def due_s(self) -> float:
-        return self.not_before_s if self.wanted else self.next_look_s
+        # A storm of events does not put off what the kind itself is due for.
+        return min(self.not_before_s, self.next_look_s) if self.wanted else self.next_look_s
 
     def look_is_due(self, now_s: float) -> bool:
         return now_s >= self.due_s()
