@@ -15,7 +15,8 @@ PHASES = (*AT_REST, "Converging", "Degraded", "Refused")
 _OF_ALL = ("Unsupported", "Forbidden", "Terminal", "InvalidSpec", "OutcomeUnknown", "SecretMissing")
 _OF_TASKS = ("Failed", "Killed", "DeadlinePassed", "Stopped", "Lost")
 _OF_UNITS = ("CannotEnable", "CannotReload", "GivenUp", "NotReloaded", "Protected", "WrittenTwice")
-_OF_USERS = (*REFUSALS, "CredentialNeeded", "NoDoor", "LoggedOut")
+# Not NoDoor: the same document may start what opens one. Nor LoggedOut: who goes home is no fault.
+_OF_USERS = (*REFUSALS, "CredentialNeeded")
 HOPELESS = frozenset({*_OF_ALL, *_OF_TASKS, *_OF_UNITS, *_OF_USERS, "NoSuchZone"})
 
 Met = Callable[[Mapping[str, Json]], bool]

@@ -92,7 +92,7 @@ def test_only_news_are_told() -> None:
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        *(pytest.param("user", reason, id=reason) for reason in (*REFUSALS, "CredentialNeeded", "LoggedOut")),
+        *(pytest.param("user", reason, id=reason) for reason in (*REFUSALS, "CredentialNeeded")),
         *(
             pytest.param("run", reason, id=reason)
             for reason in ("Failed", "Killed", "DeadlinePassed", "Lost")
@@ -113,6 +113,6 @@ def test_what_only_a_document_mends_is_not_waited_for(kind: str, reason: str) ->
     assert hopeless(failed | {"phase": "Converging"}) == ""
 
 
-@pytest.mark.parametrize("reason", ["SeatBusy", "LoginsDisabled", "DoorShut", "Running", "InUse"])
+@pytest.mark.parametrize("reason", ["SeatBusy", "LoginsDisabled", "DoorShut", "NoDoor", "Running", "InUse"])
 def test_what_may_come_about_is_waited_for(reason: str) -> None:
     assert hopeless(_status(3, "Degraded", status="False", reason=reason)) == ""

@@ -194,7 +194,7 @@ async def _wait(
     if status is None:
         progress("the guest is gone, as it should be")
         return Exit.DONE
-    if why := hopeless(status):  # also of a guest at rest: a login that did not last
+    if why := hopeless(status):
         note(f"reconciler: the guest will not get there: {why}")
         return Exit.FAILED
     return Exit.DONE
