@@ -277,7 +277,7 @@ class Loop:
 
     def _look(self, track: Track) -> Job:
         number = self._begin(track, State.LOOKING, type(track.resource).observe_deadline_s)
-        track.charged = track.woken or track.acted
+        track.charged = track.roused = track.woken or (track.acted and track.roused)
         track.wanted = track.woken = track.stale = False
         past = self._store.past(track.kind)
         return Job(number, track.kind, "look", lambda: track.resource.observe(track.desired, past))
@@ -348,6 +348,7 @@ class Loop:
         if not track.plan:
             track.acted = not track.stale  # else it acted for a document that is no longer in force
             track.look_now()
+            track.woken = False  # that look was to come in any case, whatever the act itself has caused
 
     def _ask(self, track: Track) -> Job:
         number = self._begin(track, State.ASKED, type(track.resource).act_deadline_s)

@@ -74,6 +74,7 @@ class Track:
     wanted: bool = True  # a look is asked for
     woken: bool = False  # by an event
     charged: bool = False  # the look under way is for an event, or after what was done for one
+    roused: bool = False  # the last look was such a one, and so is what is planned after it
     debt_s: float = 0.0  # what such looks have taken, less what they may take, at `debt_at_s`
     debt_at_s: float = 0.0
     not_before_s: float = 0.0  # wakes come in storms

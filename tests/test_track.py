@@ -134,6 +134,22 @@ def test_a_few_events_wait_for_nothing_however_long_a_look_takes() -> None:
         world.finish(look)
 
 
+@pytest.mark.parametrize("own_events", [False, True])
+def test_what_looks_for_documents_take_keeps_no_event_waiting(own_events: bool) -> None:
+    world = World({"lamp": Lamps()})
+    for generation, lit in enumerate((True, False, True), 1):
+        world.offer(generation, lamp={"lit": lit})
+        for what in ("look", "act", "look"):
+            [job] = world.settle_until("lamp", what)
+            if own_events and what == "act":
+                world.loop.wake("lamp")
+            world.now_s += 4.9
+            world.finish(job)
+    world.now_s += WAKE_GAP_S
+    world.loop.wake("lamp")
+    assert [job.what for job in world.start()] == ["look"]
+
+
 def test_after_a_look_that_hung_events_are_heard_within_a_bound() -> None:
     world = World({"lamp": Lamps()})
     world.settle()
