@@ -197,7 +197,7 @@ class Loop:
 
     def under_way(self) -> bool:
         """Whether what the document asks for is being done, or may yet turn out to be to do."""
-        return any(track.phases() or track.unsure() for track in self.tracks.values())
+        return any(t.phases() or t.unsure() or t.retries_soon(self._now_s) for t in self.tracks.values())
 
     def status(self) -> Status:
         """All that the host is told, as of now."""

@@ -12,6 +12,7 @@ from reconciler.resource import Action, Change, Json, Notice, Phase, Resource, V
 from reconciler.status import NOT_SEEN_YET, Condition
 
 BACKOFF_FIRST_S = 1.0
+RETRY_SOON_S = 10.0  # the first few tries: a lock that others hold for a moment costs a document no secret
 BACKOFF_MAX_S = 300.0  # a person who mends something waits no longer than this
 PERIOD_S = 600.0  # the slow pass, for what no event told; a quiet guest hardly notices it
 WAKE_GAP_S = 0.05  # a storm of events costs twenty looks a second at most, and a person sees no delay
@@ -269,6 +270,11 @@ class Track:
     def may_precede(self, phase: Phase) -> bool:
         """Whether what it is yet to see may call for something that comes before `phase`."""
         return self.unsure() and type(self.resource).earliest < phase
+
+    def retries_soon(self, now_s: float) -> bool:
+        """Whether what the document asks of it failed, and is tried again at once or nearly so."""
+        tries = self.managed and self.failure is not None and self.state is not State.STUCK
+        return tries and self.next_try_s < now_s + RETRY_SOON_S
 
     def phases(self) -> tuple[Phase, ...]:
         """What this kind still has to do, also while it looks again; a stuck one holds up nobody."""

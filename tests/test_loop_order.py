@@ -163,4 +163,7 @@ def test_a_document_is_under_way_until_nothing_can_be_waited_for() -> None:
     world.settle()
     assert world.loop.under_way()  # it glows
     world.fade()
-    assert not world.loop.under_way()  # what fails is tried again, and nobody knows for how long
+    assert world.loop.under_way()  # what has just failed is tried again soon
+    world.pass_time(30)
+    assert world.loop.tracks["a"].attempts > 4
+    assert not world.loop.under_way()  # and nobody knows for how long
