@@ -8,7 +8,7 @@ done than a host may have under way, so no flood of requests holds up the others
 
 from typing import Protocol
 
-from guest_runtime.report import Report, fitting
+from guest_runtime.report import Report, fitting, json_bytes
 from reconciler.errors import Busy, ReconcilerError, Unsupported
 from reconciler.journal import Event
 from reconciler.protocols import channel as wire
@@ -18,7 +18,7 @@ from reconciler.status import merge_patch
 from reconciler.stream import Connection
 from reconciler.track import Answer
 
-ENVELOPE_BYTES_MAX = 1024  # what stands around a status, and the names that a patch takes away
+ENVELOPE_BYTES_MAX = 1024  # what stands around a status
 
 
 class Guest(Protocol):
@@ -78,19 +78,29 @@ class Conversation:
         report = self._guest.report
         if self._sent is not None or (self._acked is not None and self._acked[0] == report.revision):
             return
-        status = self._fitting(report.document)
+        status = self._fitting()
         params: dict[str, Json] = {"revision": report.revision}
         if self._acked is None:
             params["status"] = status
         else:
             base, known = self._acked
-            params |= {"base": base, "patch": merge_patch(known, status)}
+            patch = merge_patch(known, status)
+            # With many names that went it may be longer than the host takes; the status never is.
+            fits = json_bytes(patch) <= self._room()
+            params |= {"base": base, "patch": patch} if fits else {"status": status}
         if self._send(wire.Notification("status", params)):
             self._sent = (report.revision, status)
 
-    def _fitting(self, status: Json) -> Json:
+    def _fitting(self) -> Json:
         """The status, or what the host takes of it; the same for one status and one host each time."""
-        return fitting(status, self._channel.send_bytes_max - ENVELOPE_BYTES_MAX)
+        report = self._guest.report
+        status = fitting(report.document, self._room())
+        if status is not report.document:
+            report.shortened.add(report.revision)
+        return status
+
+    def _room(self) -> int:
+        return self._channel.send_bytes_max - ENVELOPE_BYTES_MAX
 
     def _ack(self, revision: Json) -> None:
         for known in (self._sent, self._asked):
@@ -111,7 +121,7 @@ class Conversation:
             self._reply(request.id, self._subscribe(request.params.get("have")), None)
         elif request.method == "status":
             report = self._guest.report
-            self._asked = (report.revision, self._fitting(report.document))
+            self._asked = (report.revision, self._fitting())
             self._reply(request.id, {"revision": report.revision, "status": self._asked[1]}, None)
         else:
             self._outstanding += 1
@@ -151,10 +161,11 @@ class Conversation:
         known = None
         if isinstance(have, dict) and have.get("bootId") == self._guest.boot_id():
             known = report.at(have.get("revision"))
-        if known is not None:
-            self._acked = (have["revision"], self._fitting(known))
+        # What it has of one that was shortened is not known: it may take longer messages now.
+        if known is not None and have["revision"] not in report.shortened:
+            self._acked = (have["revision"], known)
             return {"revision": have["revision"]}
-        self._acked = (report.revision, self._fitting(report.document))
+        self._acked = (report.revision, self._fitting())
         return {"revision": report.revision, "status": self._acked[1]}
 
     def _reply(self, id: wire.Id, result: Json, error: ReconcilerError | None) -> None:

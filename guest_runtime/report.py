@@ -15,6 +15,7 @@ class Report:
     def __init__(self) -> None:
         self.revision = 0
         self.document: Json = {}
+        self.shortened: set[int] = set()  # revisions that some host was told in part
         self._kept: OrderedDict[int, Json] = OrderedDict()
 
     def update(self, document: Json, now_s: float) -> bool:
@@ -25,7 +26,7 @@ class Report:
         self.revision = max(self.revision + 1, int(now_s * 1000))
         self.document = self._kept[self.revision] = document
         while len(self._kept) > KEPT_MAX:
-            self._kept.popitem(last=False)
+            self.shortened.discard(self._kept.popitem(last=False)[0])
         return True
 
     def at(self, revision: object) -> Json | None:
@@ -39,12 +40,12 @@ def fitting(status: Json, bytes_max: int) -> Json:
     What is longest goes first, of what was observed and of the inventory; at last the conditions' messages.
     """
     sizes = {
-        (section, name): _bytes(value)
+        (section, name): json_bytes(value)
         for section in ("observed", "inventory")
         for name, value in status.get(section, {}).items()
     }
     rest = {**status, "observed": {}, "inventory": {}}
-    total = _bytes(rest) + sum(size + _bytes(name) + _MARKS for (_, name), size in sizes.items())
+    total = json_bytes(rest) + sum(size + json_bytes(name) + _MARKS for (_, name), size in sizes.items())
     if total <= bytes_max:
         return status
     total += len("leftOut") + _MARKS
@@ -62,5 +63,6 @@ def fitting(status: Json, bytes_max: int) -> Json:
     return rest | {"leftOut": sorted(f"{section}.{name}" for section, name in gone)}
 
 
-def _bytes(value: Json) -> int:
+def json_bytes(value: Json) -> int:
+    """How long it is in JSON, in UTF-8."""
     return len(json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace"))

@@ -236,6 +236,47 @@ def test_who_comes_back_is_patched_from_what_it_was_told(session: Session) -> No
     assert apply_patch(known["status"], session.statuses()[-1]["patch"]) == session.guest.report.document
 
 
+def test_a_patch_that_is_too_long_for_the_host_makes_way_for_the_status(session: Session) -> None:
+    def changes(second: float, name: str, number: int) -> None:
+        apps = {f"{name}-{n}": "1" for n in range(number)}
+        session.guest.report.update({"inventory": {"apps": apps}}, second)
+        session.conversation.publish()
+
+    session.ask("hello", limits={"messageBytes": 4096})
+    changes(2.0, "an-application", 100)
+    session.ask("subscribe")
+    changes(3.0, "another-application", 100)
+    assert [s.get("status") for s in session.statuses()] == [session.guest.report.document]
+    session.ack(session.statuses()[-1]["revision"])
+    changes(4.0, "another-application", 99)
+    assert session.statuses()[-1]["patch"] == {"inventory": {"apps": {"another-application-99": None}}}
+
+
+def test_who_comes_back_with_more_room_is_told_what_was_left_out(session: Session) -> None:
+    session.guest.report.update({"observed": {"run": "x" * 9000}}, 5.0)
+    session.ask("hello", limits={"messageBytes": 4096})
+    session.ask("subscribe")
+    known = session.line.sent[-1]["result"]
+    assert known["status"]["leftOut"] == ["observed.run"]
+    session.ask("hello", limits={"messageBytes": 65536})
+    session.ask("subscribe", have={"bootId": "boot", "revision": known["revision"]})
+    assert session.line.sent[-1]["result"]["status"] == session.guest.report.document
+
+
+def test_who_comes_back_with_less_room_is_patched_from_the_whole(session: Session) -> None:
+    session.guest.report.update({"observed": {"run": "x" * 9000}}, 5.0)
+    session.ask("hello", limits={"messageBytes": 65536})
+    session.ask("subscribe")
+    known = session.line.sent[-1]["result"]
+    session.ask("hello", limits={"messageBytes": 4096})
+    session.ask("subscribe", have={"bootId": "boot", "revision": known["revision"]})
+    assert "status" not in session.line.sent[-1]["result"]
+    session.guest.report.update({"observed": {"run": "y" * 9000}}, 6.0)
+    session.conversation.publish()
+    told = apply_patch(known["status"], session.statuses()[-1]["patch"])
+    assert told == {"observed": {}, "inventory": {}, "leftOut": ["observed.run"]}
+
+
 def test_garbage_has_one_answer_for_each_read(session: Session) -> None:
     session.conversation.receive(b"\x1e{\n\x1e[\n\x1e}\n")
     assert [m["error"]["code"] for m in session.line.sent] == [-32700]
