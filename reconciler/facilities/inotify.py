@@ -115,10 +115,13 @@ class Folders:
         lost = ours and event.mask & (_IGNORED | _GONE)
         found = event.mask & _APPEARED and event.name in self._awaited.get(event.watch, ())
         if lost or found or event.mask & _OVERFLOW:
-            self._arm()
+            self._begin_anew()
             return True
         wanted = (not self._names or event.name in self._names) and event.name.endswith(self._suffix)
         return wanted and event.watch in self._reached and bool(event.mask & self._mask)
+
+    def _begin_anew(self) -> None:
+        self._arm()
 
     def _arm(self) -> None:
         """Watch every folder, or what exists of the way to it, from nothing."""
@@ -143,11 +146,21 @@ class Folders:
         return not os.path.isdir(os.path.join(here, missing))
 
 
+class _Passing(Folders):
+    """Folders that are watched until it would have to begin anew: others are made then."""
+
+    over = False
+
+    def _begin_anew(self) -> None:
+        self.over = True
+
+
 class Following:
     """A `Watch` on folders that come and go with the document, under one descriptor.
 
     `follow` is called in a job's thread, where a dead network filesystem may keep it; `drain`
-    is not, so it only takes over what is ready, and is rung for when there is something.
+    is not, so it only takes over what is ready, and is rung for when there is something. Where folders
+    come or go it reads as a change, and the `follow` of the look that comes of it watches them anew.
     """
 
     def __init__(self) -> None:
@@ -155,8 +168,9 @@ class Following:
         self._poll = epoll()
         self._poll.register(self._bell, EPOLLIN)
         self._wanted: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
-        self._folders: Folders | None = None
-        self._coming: deque[Folders | None] = deque()
+        self._folders: _Passing | None = None
+        self._coming: deque[_Passing | None] = deque()
+        self._blind = False  # nothing is watched since some folder came or went
 
     def fileno(self) -> int:
         return self._poll.fileno()
@@ -169,7 +183,7 @@ class Following:
         coming = None
         if folders:
             try:
-                coming = Folders(*sorted(folders), names=names, mask=SETTLED | ATTRIB)
+                coming = _Passing(*sorted(folders), names=names, mask=SETTLED | ATTRIB)
             except (DriverError, Unsupported):
                 return  # the slow pass sees it; and the next look tries again
             self._poll.register(coming.fileno(), EPOLLIN)
@@ -186,14 +200,24 @@ class Following:
             if old is not None:
                 changed = old.drain() or changed
                 old.close()
-        return (self._folders is not None and self._folders.drain()) or changed
+            changed, self._blind = changed or self._blind, False  # what happened meanwhile was not seen
+        if self._folders is not None:
+            changed = self._folders.drain() or changed
+            if self._folders.over:
+                self._drop()
+                self._blind = True
+        return changed
 
     def close(self) -> None:
         self.drain()
-        if self._folders is not None:
-            self._folders.close()
+        self._drop()
         self._poll.close()
         os.close(self._bell)
+
+    def _drop(self) -> None:
+        if self._folders is not None:
+            self._folders.close()
+        self._folders, self._wanted = None, (frozenset(), frozenset())
 
 
 class _Unwatched(Exception):

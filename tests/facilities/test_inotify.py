@@ -228,6 +228,31 @@ def test_what_is_followed_comes_and_goes(folder: Path, tmp_path: Path) -> None:
         assert not watch.drain()
 
 
+def test_what_is_followed_is_watched_anew_by_the_look_alone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also at the kernel's limit, and never in `drain`, where a dead filesystem would hold up everything."""
+
+    def full(self: object, folder: str, mask: int) -> int:
+        raise DriverError("cannot watch: No space left on device")
+
+    with closing(Following()) as watch:
+        watch.follow([str(folder)], ["status"])
+        assert not watch.drain()
+        folder.rmdir()
+        with monkeypatch.context() as limited:
+            limited.setattr(inotify._Kernel, "add", full)
+            assert watch.drain()
+            watch.follow([str(folder)], ["status"])
+            assert not watch.drain()
+        folder.mkdir()
+        watch.follow([str(folder)], ["status"])
+        assert watch.drain()  # for what nobody saw meanwhile
+        assert not watch.drain()
+        (folder / "status").touch()
+        assert watch.drain()
+
+
 def test_the_same_again_is_no_work(folder: Path) -> None:
     with closing(Following()) as watch:
         watch.follow([str(folder)], ["status"])

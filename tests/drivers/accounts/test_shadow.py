@@ -307,7 +307,14 @@ def test_wakes_when_a_database_or_a_key_changes(driver: Shadow, guest: Path, wat
     made(driver)
     assert readable(watch.fileno())
     assert watch.drain()
+    driver.follow(["/home/carol"])  # as the look does that comes of it
+    watch.drain()
     driver.write_keys("carol", [ED25519])
+    assert readable(watch.fileno())
+    assert watch.drain()  # the folder is made
+    driver.follow(["/home/carol"])
+    assert watch.drain()
+    driver.write_keys("carol", [])
     assert readable(watch.fileno())
     assert watch.drain()
     (guest / "home/carol/.ssh/authorized_keys").chmod(0o666)
