@@ -14,7 +14,7 @@ from tests.vm.screen import Desktop
 from tests.vm.test_desktop import GREETER, LOCKER, PASSWORDS, TERMINAL, log_in, session
 from tests.vm.wire import Host
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, pytest.mark.alone]  # a neighbour makes a greeter take minutes
 
 GREETER_S = 240  # GNOME's shell draws with the processor, and that is emulated
 SESSION_S = 120
