@@ -1,5 +1,6 @@
 """How soon the host hears of sessions: a real agent and a real bus, and a logind that is made up."""
 
+import socket
 import subprocess
 import sys
 import time
@@ -31,13 +32,19 @@ def agent(folder: Path) -> Iterator[Path]:
     with subprocess.Popen([sys.executable, "-c", RUN, *options]) as process:
         try:
             ends_s = time.monotonic() + START_S
-            while not channel.exists():
+            while not listens(channel):
                 assert process.poll() is None
                 assert time.monotonic() < ends_s
                 time.sleep(0.01)
             yield channel
         finally:
             process.terminate()
+
+
+def listens(channel: Path) -> bool:
+    """A socket is there a moment before it listens."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(channel)) == 0
 
 
 class Logind(FakeLogind):
