@@ -80,7 +80,8 @@ def test_a_day_at_gdm(guest: Gnome) -> None:
 
         host.converge({"user": "alice logged-out"})
         assert session(guest, "alice") == {}
-        assert session(guest, "bob")["State"] == "online"  # GDM shows its greeter, whichever session ends
+        # GDM shows its greeter, whichever session ends; some moments later.
+        assert session(guest, "bob")["State"] in ("active", "online")
         host.converge({"user": "bob logged-out"})
         assert session(guest, "bob") == {}
         guest.wait_until(GREETER, GREETER_S)
