@@ -4,11 +4,12 @@ Linux (drivers/char/virtio_console.c) tells by read(2) whether the host has the 
 without data it says EAGAIN while the host is there and end of file while it is not. So
 every edge means: read to the end and see. Two things follow.
 
-1. Data can be there before the port knows its host (both travel in queues of their own).
-   The connection is opened early then, what is sent is kept, and if the host is not
-   known within EARLY_S, the data was what a host had left behind: closed again.
-2. A host that leaves and another that comes between two looks are one to us. Its hello
-   says that it is new.
+1. Data can be there before the port knows its host (both travel in queues of their own), and
+   before it knows that the host before has left. So the end of file within EARLY_S of data
+   is not believed: the connection is opened early or kept open, what is sent waits, and if
+   no host is known when the time is up, the data was what a host had left behind: closed.
+2. A host that leaves and another that comes between two looks, or within EARLY_S of the
+   first one's last words, are one to us. The second one's hello says that it is new.
 """
 
 import os
@@ -38,7 +39,8 @@ class VirtioSerial(Device):
     def __init__(self, port: str, folder: str = FOLDER, kernel: Kernel = KERNEL) -> None:
         super().__init__(f"virtio-serial:{port}", os.path.join(folder, port), kernel)
         self._here = False  # the host is, or seems to be
-        self._early_s: float | None = None  # until when it need only seem so
+        self._early_s: float | None = None  # until when it need only seem so, while it does
+        self._heard_s = -EARLY_S  # when there last was data
 
     @property
     def due_s(self) -> float | None:
@@ -73,16 +75,20 @@ class VirtioSerial(Device):
         chunks, flow = line.read()
         events: list[Event] = []
         if not self._here and (chunks or flow is Flow.DRY):
-            self._here, self._early_s = True, now_s + EARLY_S
+            self._here = True
             events.append(Opened(line))
         events += [Data(line, chunk) for chunk in chunks]
+        if chunks:
+            self._heard_s = now_s
         if flow is Flow.DRY:
             self._early_s = None
         elif flow is Flow.MORE:
             self.epoll.modify(line.fd, ALL_EDGES)  # reports again what is there to read
-        elif self._here and not line.over and (self._early_s is None or now_s >= self._early_s):
-            line.end("the host closed the port")
-            events.append(Closed(line, line.over))
-            self._here, self._early_s = False, None
-            self.line = self.new_line(line.fd)
+        elif self._here and not line.over:
+            self._early_s = self._heard_s + EARLY_S
+            if now_s >= self._early_s:
+                line.end("the host closed the port")
+                events.append(Closed(line, line.over))
+                self._here, self._early_s = False, None
+                self.line = self.new_line(line.fd)
         return events

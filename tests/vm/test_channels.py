@@ -88,6 +88,22 @@ def test_hosts_come_and_go(guest: Guest) -> None:
     assert agent(guest) == before
 
 
+def test_late_news_of_earlier_hosts_takes_no_answer_from_the_next(guest: Guest) -> None:
+    """A guest that stood still hears of all of them at once, and of what the last one said."""
+    with Host(guest.channel):
+        pass  # the agent listens
+    for _ in range(100):
+        guest.qmp("stop")
+        for _ in range(8):
+            Host(guest.channel, greet=False).close()
+        last = Host(guest.channel, greet=False)
+        number = last.send("hello", protocols=[1], client=CLIENT, limits=LIMITS)
+        guest.qmp("cont")
+        while last.receive(30).get("id") != number:
+            pass
+        last.close()
+
+
 def test_the_client_reaches_a_guest_whose_kernel_has_lost_count_of_its_hosts(guest: Guest) -> None:
     for _ in range(30):  # more than QEMU's queue holds
         Host(guest.channel, greet=False).close()

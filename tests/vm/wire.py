@@ -64,16 +64,20 @@ class Host:
 
     def greet(self) -> dict[str, Any]:
         """Say hello until the guest answers: what is said before it listens may be lost."""
+        return dict(self.insist("hello", 2, protocols=[1], client=CLIENT, limits=LIMITS))
+
+    def insist(self, method: str, timeout: float, **params: Any) -> Any:
+        """What is free to be asked again, until there is an answer; the result."""
         deadline = time.monotonic() + LATER_S
         while True:
             try:
-                return dict(self.call("hello", protocols=[1], client=CLIENT, limits=LIMITS, timeout=2))
+                return self.call(method, timeout=timeout, **params)
             except TimeoutError:
                 if time.monotonic() > deadline:
                     raise
 
     def subscribe(self) -> None:
-        result = self.call("subscribe")
+        result = self.insist("subscribe", 10)
         self.revision, self.status = result["revision"], result["status"]
 
     def apply(self, spec: dict[str, Any], generation: int | None = None) -> int:
