@@ -24,7 +24,7 @@ CHANNEL = "unix:guest.sock"
 UP_S = 20.0  # a start takes a tenth of a second, on a machine with nothing else to do
 STEP_S = 30.0
 END_S = 20.0  # the same
-LOOK_S = 0.02
+LOOK_S = 0.02  # between looks for the socket, which nothing tells of
 INTERRUPTED = 130  # as shells have it
 BOLD = "1"
 

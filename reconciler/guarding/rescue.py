@@ -8,7 +8,7 @@ from reconciler.guarding.ledger import PATH, Ledger
 from reconciler.subjects import mounts
 
 _PATIENCE_S = 1.0  # a living guardian whose agent died thaws within milliseconds; a hung one never does
-_LOOK_S = 0.02
+_LOOK_S = 0.02  # nothing tells of a lock that is let go; at most fifty looks, and then it is done without
 
 
 def thaw_all(ledger_path: str = PATH, ended: str = "Thawed") -> list[str]:

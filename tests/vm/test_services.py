@@ -94,8 +94,8 @@ def test_a_socket_that_listens_is_running_and_stops_with_its_service(guest: Gues
     assert state(guest, "web.socket") == "inactive"
     # By a connection it comes back; then both stop.
     call = "import socket; socket.socket(socket.AF_UNIX).connect('/run/web.sock')"
-    # The agent may be faster than the caller, who is refused then.
-    guest.run(f'systemctl start web.socket && python3 -c "{call}"', check=False)
+    # Again and again, as the agent may be faster than the caller, who is refused then.
+    guest.wait_until(f'systemctl start web.socket && python3 -c "{call}"')
     guest.wait_until("test $(systemctl is-active web.socket) = inactive")
     guest.wait_until("test $(systemctl is-active web.service) = inactive")
     # What the document says of the socket stands.

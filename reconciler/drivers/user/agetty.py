@@ -29,7 +29,7 @@ _VT_STAT = struct.Struct("3H")  # active, signal, state
 _COMM_BYTES_MAX = 64
 _ANSWER_S = 1.0  # a look has 5 s for all doors
 _FREE_S = 5.0  # a terminal is let go of a moment after its session has ended
-_LOOK_S = 0.1
+_LOOK_S = 0.1  # between looks: the kernel tells nobody that a terminal is let go of
 
 
 class Agetty(Facility, Way):

@@ -33,7 +33,7 @@ _INT = struct.Struct("i")
 _ENTRY_BYTES_MAX = 64 << 10  # desktop entries with all their translations have some 10 KiB
 _START_S = 10  # PAM and the session's start; one second, and three in an emulated guest
 _SWITCH_S = 5.0  # what comes before that: the screen's switch
-_LOOK_S = 0.1
+_LOOK_S = 0.1  # between looks for the file, in a thread that a login has for itself
 _NOT_BEGUN = 2  # no success, unlike that of a greeter which has ended
 _STOP_US = 30_000_000  # as greetd's own unit
 

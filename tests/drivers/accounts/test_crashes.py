@@ -51,7 +51,7 @@ def changed(folder: Path, count: int, process: subprocess.Popen[bytes]) -> None:
         now = [os.stat(folder / "etc" / name).st_ino for name in names]
         seen += sum(old != new for old, new in zip(before, now, strict=True))
         before = now
-        time.sleep(0)
+        time.sleep(0)  # no wait: the process that is watched gets its turn
 
 
 def assert_made_good(guest: Path, deeds: dict[str, Deed]) -> None:
