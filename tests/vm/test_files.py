@@ -180,7 +180,7 @@ def test_a_user_who_swaps_names_gets_nothing_outside(guest: Guest, host: Host) -
     guest.run(f"systemd-run --quiet --uid alice --unit swapper {swapper}")
     guest.wait_until("test -L /home/alice/a/l -o -L /home/alice/a/d")
     path, told = "/home/alice/a/d/x", Counter[str]()
-    for turn in range(200):
+    for turn in range(400):  # one write in ten wins, measured
         ours = {"content": f"ours {turn}\n", "mode": "0666", "owner": "alice", "backup": turn % 4 == 2}
         forms = (ours, {"mode": "0666", "owner": "alice"}, ours, {"state": "absent"})
         host.apply({"files": {path: forms[turn % 4]}})
