@@ -74,6 +74,12 @@ class FakeSystemd:
     silent_after_a_job: set[str] = field(default_factory=set)
     heard: list[tuple[Any, ...]] = field(default_factory=list)
     program: FakeProgram | None = None
+    telling: list[threading.Thread] = field(default_factory=list)  # the ends of jobs
+
+    def close(self) -> None:
+        """While its program is still there to tell them."""
+        for thread in self.telling:
+            thread.join()
 
     def answer(self, path: str, method: str, body: tuple[Any, ...]) -> Reply | None:
         if method in self.refuses:
@@ -130,7 +136,8 @@ class FakeSystemd:
             up = method != "StopUnit" and not unit.conditions
             unit.active, unit.sub = ("active", "running") if up else ("inactive", "dead")
         self.silent |= {*self.silent_after_a_job}
-        threading.Thread(target=self.end, args=(body[0],)).start()
+        self.telling.append(threading.Thread(target=self.end, args=(body[0],)))
+        self.telling[-1].start()
         return "o", (JOB,)
 
     def end(self, unit: str) -> None:

@@ -27,7 +27,7 @@ CANCELLABLE: Cancellable = Systemd1Units()
 @pytest.fixture
 def systemd(system_bus: PrivateBus) -> Iterator[FakeSystemd]:
     fake = FakeSystemd()
-    with program(NAME, fake.answer) as fake.program:
+    with program(NAME, fake.answer) as fake.program, closing(fake):
         yield fake
 
 
