@@ -133,7 +133,7 @@ def test_what_fails_is_told_with_its_last_lines_and_costs_no_other(guest: Guest,
     host.until(lambda status: "out of cheese" in str(status["inventory"].get("services", {}).get("failed")))
     service(guest, "bad", SLEEP)
     host.reason("services", "InSync")
-    host.until(lambda status: status["inventory"]["services"]["failed"] == {})
+    host.until(lambda status: status["inventory"].get("services", {}).get("failed") == {})
 
 
 def test_what_systemd_has_given_up_waits_for_another_document(guest: Guest, host: Host) -> None:
